@@ -1,0 +1,57 @@
+"""Entry point of `nnunet-da`: find the verb, run it, turn user errors into one line."""
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from nnunet_da import __version__
+from nnunet_da.errors import CheckFailed, UserError
+
+# verb -> (module in nnunet_da.cli, one line of help)
+VERBS = {
+    "demo": ("demo", "run the whole job on the synthetic two-centre phantom"),
+    "doctor": ("doctor", "check that training and prediction can work here"),
+    "trainer-path": ("trainer_path", "print the folder for nnUNet_extTrainer"),
+    "phantom": ("phantom", "make nnU-Net datasets of a synthetic centre"),
+    "convert": ("convert", "turn folders of scans into a nnU-Net dataset"),
+    "plan": ("plan", "plan source and target on the source's fingerprint"),
+    "preprocess": ("preprocess", "preprocess source and target on the source's plans"),
+    "evaluate": ("evaluate", "score predictions in mm, per case, label and site"),
+    "report": ("report", "one HTML page from metrics, curves and predictions"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns 0 done, 1 a check failed, 2 bad input."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser_for(arguments)
+    options = parser.parse_args(arguments)
+    if options.verb is None:
+        parser.print_help()
+        return 2
+    try:
+        return options.run(options) or 0
+    except (UserError, CheckFailed) as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+
+
+def _parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser that knows every verb by name and loads only the one asked for."""
+    parser = argparse.ArgumentParser(prog="nnunet-da", description="Domain adaptation for stock nnU-Net v2.")
+    parser.add_argument("--version", action="version", version=f"nnunet-da {__version__}")
+    parser.set_defaults(debug=False)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    asked_for = next((argument for argument in arguments if argument in VERBS), None)
+    for verb, (module_name, help_line) in VERBS.items():
+        verb_parser = verbs.add_parser(verb, help=help_line, description=help_line[0].upper() + help_line[1:] + ".")
+        if verb == asked_for:
+            module = importlib.import_module(f"nnunet_da.cli.{module_name}")
+            module.add_arguments(verb_parser)
+            verb_parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+            verb_parser.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,107 @@
+"""Folders of image files (NIfTI, NRRD, MetaImage, whatever SimpleITK reads) to a nnU-Net dataset.
+
+Importing this module is cheap: the parts that read images are imported when they are needed.
+"""
+
+import argparse
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nnunet_da.conversion.cases import find_cases
+from nnunet_da.errors import UserError
+
+HELP = "folders of NIfTI, NRRD or MetaImage files (any format SimpleITK reads), with or without labels"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    source = "a folder, or a quoted pattern whose one * is the case name, such as 'scans/*/ct.nii.gz'"
+    parser.add_argument("-i", "--images", action="append", required=True, metavar="IMAGES", help=f"{source}; once per channel")
+    parser.add_argument(
+        "-l", "--labels", metavar="LABELS", help="label maps of the same case names, a folder or pattern; leave out for a target"
+    )
+    parser.add_argument("-d", "--dataset-id", type=int, required=True, metavar="ID", help="1 to 999, not yet in use")
+    parser.add_argument("--name", required=True, help="the dataset becomes DatasetID_NAME")
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="NAME=VALUE", help="what a label value means, such as femur=1; repeat"
+    )
+    parser.add_argument(
+        "--labels-json", type=Path, metavar="FILE", help="the same from a JSON file; another dataset's dataset.json will do"
+    )
+    parser.add_argument(
+        "--channel-name", action="append", metavar="NAME", help="one per channel, default CT (nnU-Net normalises a CT differently)"
+    )
+    parser.add_argument("--test-images", action="append", default=[], metavar="IMAGES", help="held-out scans, like -i")
+    parser.add_argument("--test-labels", metavar="LABELS", help="their labels, like -l")
+    parser.add_argument("--overwrite", action="store_true", help="replace the dataset that has this id now")
+    parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="files read at a time (default %(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Convert, then say where the dataset is and how many files a person should look at."""
+    folder = convert(options)
+    with (folder / "conversion.csv").open(newline="", encoding="utf-8") as file:
+        warned = [row["case"] for row in csv.DictReader(file) if row["warnings"]]
+    print(f"wrote {folder}")
+    print(f"log {folder / 'conversion.csv'}: {len(warned)} images with warnings")
+
+
+def convert(options: argparse.Namespace) -> Path:
+    """Match files to cases, check them all, write the dataset.
+
+    Raises:
+        UserError: whatever does not fit together; nothing is written then.
+    """
+    from nnunet_da.conversion.dataset import DatasetSpecification, write_dataset
+
+    channel_names = tuple(options.channel_name or ["CT"])
+    labels = declared_labels(options.label, options.labels_json)
+    if (options.labels or options.test_labels) and len(labels) == 1:
+        raise UserError("labels are given but not what their values mean: add --label NAME=VALUE for each, such as --label femur=1")
+    if options.test_labels and not options.test_images:
+        raise UserError("--test-labels needs the scans they belong to: add --test-images")
+    specification = DatasetSpecification(options.dataset_id, options.name, channel_names, labels, "nnunet-da convert nifti")
+    training = find_cases(options.images, options.labels, channel_names)
+    test = find_cases(options.test_images, options.test_labels, channel_names) if options.test_images else []
+    return write_dataset(specification, training, test, overwrite=options.overwrite, processes=options.processes)
+
+
+def declared_labels(pairs: Sequence[str], json_file: Path | None) -> dict[str, int]:
+    """Label names and values, background first.
+
+    Args:
+        pairs: texts NAME=VALUE.
+        json_file: an object of names and values, alone or under the key "labels".
+
+    Raises:
+        UserError: text that is no pair, values that are no integers, or a name given twice.
+    """
+    if pairs and json_file:
+        raise UserError("labels must be declared once: give either --label or --labels-json, not both")
+    labels = {"background": 0}
+    for name, value in _pairs_from_json(json_file) if json_file else map(_split_pair, pairs):
+        if name in labels and (name, value) != ("background", 0):
+            raise UserError(f"label '{name}' is declared twice: keep one")
+        labels[name] = value
+    return labels
+
+
+def _split_pair(text: str) -> tuple[str, int]:
+    match = re.fullmatch(r"\s*([^=]+?)\s*=\s*(\d+)\s*", text)
+    if not match:
+        raise UserError(f"a label must be declared as NAME=VALUE with an integer, such as femur=1, got '{text}'")
+    return match[1], int(match[2])
+
+
+def _pairs_from_json(path: Path) -> Iterator[tuple[str, int]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--labels-json must name a JSON file, {path} could not be read: {error}") from None
+    labels = content.get("labels", content) if isinstance(content, dict) else content
+    if not isinstance(labels, dict) or not all(type(value) is int for value in labels.values()):
+        raise UserError(f'--labels-json must hold names and integers, such as {{"background": 0, "femur": 1}}, got {labels} in {path}')
+    yield from labels.items()

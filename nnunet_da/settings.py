@@ -1,0 +1,183 @@
+"""Settings of one adaptation run: checked, and carried by the plans under the key `nnunet_da`."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nnunet_da.errors import UserError
+
+PLANS_KEY = "nnunet_da"
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """All numbers of an adaptation run; the trainer alone decides which loss terms exist.
+
+    Weights and schedule follow PF-DAformer (arXiv 2510.26903) and its released code unless a preset says otherwise.
+
+    Attributes:
+        target_datasets: nnU-Net dataset name -> cases to train on, None for all of its training images.
+        preset: the recipe these settings came from.
+        w_adv: weight of the domain classifier's loss.
+        w_mmd: weight of the squared maximum mean discrepancy.
+        grl_schedule: reversal strength over training, constant or rising as in Ganin & Lempitsky 2015.
+        grl_lambda_max: reversal strength at the end of training.
+        mmd_bandwidths: kernel widths as printed in the paper, or the ladder of deep adaptation networks.
+        pooling: what of the bottleneck enters the alignment, its spatial mean or mean and standard deviation.
+        mask_padding: leave padded voxels out of the pooled features.
+        seg_mix: share of the focal loss (PF-DAformer Eq. 17), for trainers that use it.
+        focal_gamma: focusing exponent.
+        focal_alpha: weight of the foreground in the focal loss, None for no weighting.
+        initial_lr: learning rate at the start (after warm-up), None for the trainer's own.
+        weight_decay: of the network, None for the trainer's own.
+        warmup_epochs: linear rise before the cosine, for trainers that use it.
+        lr_floor: end of the cosine, for trainers that use it.
+        head_lr: learning rate of the domain classifier, None for the network's.
+        clip_grad_norm: largest gradient norm of the network, None for no clipping.
+        deep_supervision: losses at several resolutions, as stock nnU-Net does.
+        mirror_axes: patch axes that augmentation and prediction may mirror, None for stock's.
+        oversample_foreground_percent: share of a source batch that is forced to hold foreground.
+        num_epochs: training length.
+        iterations_per_epoch: batches per epoch.
+        val_iterations_per_epoch: source validation batches per epoch.
+        save_every: epochs between two saves of the latest checkpoint.
+        seed: of the weights, the batches and the augmentation, None for none.
+    """
+
+    target_datasets: dict[str, list[str] | None] = field(default_factory=dict)
+    preset: str = ""
+    w_adv: float = 0.1
+    w_mmd: float = 0.1
+    grl_schedule: Literal["constant", "ganin"] = "constant"
+    grl_lambda_max: float = 1.0
+    mmd_bandwidths: Literal["paper", "dan"] = "paper"
+    pooling: Literal["mean", "mean_std"] = "mean"
+    mask_padding: bool = True
+    seg_mix: float = 0.4
+    focal_gamma: float = 2.0
+    focal_alpha: float | None = None
+    initial_lr: float | None = None
+    weight_decay: float | None = None
+    warmup_epochs: int = 0
+    lr_floor: float = 6e-6
+    head_lr: float | None = None
+    clip_grad_norm: float | None = 12.0
+    deep_supervision: bool = True
+    mirror_axes: list[int] | None = None
+    oversample_foreground_percent: float = 0.33
+    num_epochs: int = 1000
+    iterations_per_epoch: int = 250
+    val_iterations_per_epoch: int = 50
+    save_every: int = 50
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for setting in dataclasses.fields(self):
+            value = getattr(self, setting.name)
+            if not _fits(value, hints[setting.name]):
+                raise UserError(
+                    f"setting '{setting.name}' must be {_describe(hints[setting.name])}, got {json.dumps(value, default=str)}: correct it"
+                )
+        _check_ranges(self)
+
+    def weight(self, term: str) -> float:
+        """Weight of an alignment term: the setting `w_<term>`."""
+        return float(getattr(self, f"w_{term}"))
+
+    def random_source_samples(self, batch_size: int) -> int:
+        """Samples of a source batch that are drawn like the target's, without foreground forcing (nnU-Net forces the last ones)."""
+        return round(batch_size * (1 - self.oversample_foreground_percent))
+
+
+def settings_from_plans(configuration: dict[str, Any]) -> AdaptationSettings:
+    """Read and check the settings of a resolved plans configuration.
+
+    Raises:
+        UserError: the configuration has none, or one is unknown, ill-typed or out of range.
+    """
+    if PLANS_KEY not in configuration:
+        raise UserError(
+            f"the plans configuration must hold the key '{PLANS_KEY}' with the adaptation settings, but it is missing:"
+            " make the plans with `nnunet-da plan`"
+        )
+    return settings_from_dict(configuration[PLANS_KEY])
+
+
+def settings_from_dict(values: dict[str, Any]) -> AdaptationSettings:
+    """Build checked settings from JSON values; unknown names are refused with the known ones listed."""
+    known = {setting.name for setting in dataclasses.fields(AdaptationSettings)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UserError(f"setting '{unknown[0]}' is unknown, expected one of {', '.join(sorted(known))}: correct or remove it")
+    return AdaptationSettings(**values)
+
+
+def settings_to_dict(settings: AdaptationSettings) -> dict[str, Any]:
+    """JSON values of the settings, all of them, so that plans say everything."""
+    return dataclasses.asdict(settings)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`name=value` with a JSON value (a bare word counts as a string) to a pair."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise UserError(f"a setting must be given as name=value, got '{text}': write for example --set w_mmd=0.2")
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value
+
+
+def _check_ranges(settings: AdaptationSettings) -> None:
+    positive = ("num_epochs", "iterations_per_epoch", "val_iterations_per_epoch", "save_every")
+    at_least_zero = ("w_adv", "w_mmd", "grl_lambda_max", "warmup_epochs", "focal_gamma", "lr_floor")
+    for name in positive:
+        _require(name, getattr(settings, name), getattr(settings, name) >= 1, "1 or more")
+    for name in at_least_zero:
+        _require(name, getattr(settings, name), getattr(settings, name) >= 0, "0 or more")
+    for name in ("initial_lr", "head_lr", "clip_grad_norm"):
+        value = getattr(settings, name)
+        _require(name, value, value is None or value > 0, "above 0, or null")
+    for name in ("seg_mix", "oversample_foreground_percent"):
+        _require(name, getattr(settings, name), 0 <= getattr(settings, name) <= 1, "between 0 and 1")
+
+
+def _require(name: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise UserError(f"setting '{name}' must be {expected}, got {value}: correct it")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value has the annotated type; an int is a float, a bool is no number, floats must be finite."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(k, arguments[0]) and _fits(v, arguments[1]) for k, v in value.items())
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return value is None if hint is type(None) else isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_describe(option) for option in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(json.dumps(option) for option in arguments)
+    if origin is list:
+        return f"a list of {_describe(arguments[0])}"
+    if origin is dict:
+        return "an object of names and values"
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}
+    return names[hint]

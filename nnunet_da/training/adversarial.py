@@ -1,0 +1,32 @@
+"""Adversarial alignment: a domain classifier behind gradient reversal."""
+
+from torch import Tensor, nn
+
+from nnunet_da.adaptation import DomainClassifier, domain_accuracy, domain_loss, ganin_strength, gradient_reversal
+from nnunet_da.training.batch import DomainBatch
+from nnunet_da.training.trainer import DomainAdaptationTrainer
+
+
+class AdversarialAlignment(DomainAdaptationTrainer):
+    """Adds the domain classifier and its loss `adv` (PF-DAformer Eq. 3 to 8 and 18) to a trainer."""
+
+    observed = ("domain_accuracy", "grl_strength")
+
+    def build_heads(self, num_features: int) -> dict[str, nn.Module]:
+        return {"domain_classifier": DomainClassifier(num_features)}
+
+    def adversarial_loss(self, source: DomainBatch, target: DomainBatch) -> Tensor:
+        """Loss of the domain guess; the classifier learns it, the encoder receives its reversed gradient."""
+        strength = self.grl_strength()
+        classifier = self.heads["domain_classifier"]
+        logits_source = classifier(gradient_reversal(source.pooled, strength))
+        logits_target = classifier(gradient_reversal(target.pooled, strength))
+        self.observe("domain_accuracy", domain_accuracy(logits_source.detach(), logits_target.detach()))
+        self.observe("grl_strength", strength)
+        return domain_loss(logits_source, logits_target)
+
+    def grl_strength(self) -> float:
+        """Reversal strength of this step, from the global step: a resumed run continues the curve."""
+        if self.settings.grl_schedule == "constant":
+            return self.settings.grl_lambda_max
+        return ganin_strength(self.progress, self.settings.grl_lambda_max)

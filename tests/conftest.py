@@ -1,0 +1,109 @@
+"""Two tiny centres of bright blobs, planned and preprocessed once per session."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+SHAPE = (20, 28, 28)
+
+
+def write_centre(raw: Path, dataset_id: int, name: str, cases: int, seed: int, labels: bool = True, offset_hu: float = 0.0) -> Path:
+    """A dataset of noisy volumes with one bright ellipsoid each, 2.5 x 2 x 2 mm."""
+    folder = raw / f"Dataset{dataset_id:03d}_{name}"
+    (folder / "imagesTr").mkdir(parents=True)
+    (folder / "labelsTr").mkdir()
+    rng = np.random.default_rng(seed)
+    grid = np.indices(SHAPE).astype(np.float32)
+    for index in range(cases):
+        centre = np.array(SHAPE) / 2 + rng.uniform(-3, 3, 3)
+        radii = rng.uniform(4, 7, 3)
+        inside = sum(((grid[axis] - centre[axis]) / radii[axis]) ** 2 for axis in range(3)) < 1
+        voxels = rng.normal(-50 + offset_hu, 30, SHAPE) + 500 * inside
+        for array, file in ((voxels.astype(np.int16), f"imagesTr/{name}_{index:02d}_0000.nii.gz"), (inside, f"labelsTr/{name}_{index:02d}.nii.gz")):
+            image = sitk.GetImageFromArray(array.astype(np.uint8) if array.dtype == bool else array)
+            image.SetSpacing((2.0, 2.0, 2.5))
+            sitk.WriteImage(image, str(folder / file))
+    if not labels:
+        for file in (folder / "labelsTr").iterdir():
+            file.unlink()
+        (folder / "labelsTr").rmdir()
+    description = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "bone": 1}, "numTraining": cases, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+@pytest.fixture()
+def nnunet_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty nnUNet_raw, nnUNet_preprocessed and nnUNet_results below one folder."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def two_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Dataset101_A (labelled) and Dataset102_B (no labels), planned with a tiny TransUNet3D and with stock nnU-Net, and preprocessed."""
+    from nnunet_da.planning import PlanRequest, plan
+    from nnunet_da.preprocessing import preprocess
+
+    root = tmp_path_factory.mktemp("centres")
+    names = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+    before = {name: os.environ.get(name) for name in (*names, "nnUNet_n_proc_DA")}
+    for name in names:
+        (root / name).mkdir()
+        os.environ[name] = str(root / name)
+    write_centre(root / "nnUNet_raw", 101, "A", 5, seed=1)
+    write_centre(root / "nnUNet_raw", 102, "B", 4, seed=2, labels=False, offset_hu=60)
+    short = {"num_epochs": 2, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1, "seed": 7}
+    for preset, options in (
+        ("pf_daformer_demo", {"patch_size": [16, 16, 16], "spacing_mm": [2.5, 2.0, 2.0]}),
+        ("uda", {}),
+    ):
+        request = PlanRequest("101", ["102"], preset, overrides={**short, "head_lr": 1e-3}, **options)
+        file, configuration = plan(request)
+        preprocess("101", file.stem, configuration, processes=1)
+    os.environ["nnUNet_n_proc_DA"] = "0"
+    yield root
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture()
+def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
+    """name, plans, settings to change -> an initialised trainer, found by stock nnU-Net's own look-up."""
+    import torch
+    from nnunetv2.run.run_training import get_trainer_from_args
+
+    from nnunet_da import paths
+
+    torch.set_num_threads(1)
+    monkeypatch.setenv("nnUNet_extTrainer", str(paths.trainers_dir()))
+
+    def make(name: str, plans: str, initialize: bool = True, fold: int = 0, **changes):
+        if changes:
+            plans = _changed_plans(two_centres, plans, changes)
+        trainer = get_trainer_from_args("101", "3d_fullres", fold, name, plans, device=torch.device("cpu"))
+        if initialize:
+            trainer.initialize()
+        return trainer
+
+    return make
+
+
+def _changed_plans(root: Path, name: str, changes: dict) -> str:
+    folder = root / "nnUNet_preprocessed" / "Dataset101_A"
+    plans = json.loads((folder / f"{name}.json").read_text())
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["nnunet_da"].update(changes)
+    plans["plans_name"] = f"{name}Changed"
+    (folder / f"{name}Changed.json").write_text(json.dumps(plans))
+    return plans["plans_name"]

@@ -6,6 +6,7 @@ chose). `encoder` and `decoder` behave like those of nnU-Net's own networks, so 
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -76,8 +77,8 @@ class TransUNet3D(nn.Module):
         _check_multiple(patch_size, vit_patch, "patch_size")
         channels = [base_channels * 2**level for level in range(POOLINGS)]
         convolution = {"bias": conv_bias, "norm": norm}
-        map_size = (patch_size[0] // 8, patch_size[1] // 8, patch_size[2] // 8)
-        transformer = VisionTransformer(channels[-1], map_size, vit_patch, depth, width, heads, mlp_width, dropout)
+        z, y, x = (n // 2**POOLINGS for n in patch_size)
+        transformer = VisionTransformer(channels[-1], (z, y, x), vit_patch, depth, width, heads, mlp_width, dropout)
         self.encoder = TransUNetEncoder(input_channels, channels, transformer, skip_source, convolution)
         self.decoder = TransUNetDecoder(num_classes, channels, width, skip_source, convolution)
         self.decoder.deep_supervision = deep_supervision
@@ -127,6 +128,18 @@ class ConvStage(nn.Sequential):
         super().__init__(*layers)
 
 
+class DecoderStage(ConvStage):
+    """Interpolate x to the skip's size, concatenate, convolve; without a skip, double the size.
+
+    Interpolation and concatenation are part of the stage so that activation checkpointing keeps only their inputs.
+    """
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        if skip is None:
+            return super().forward(resize(x, tuple(2 * n for n in x.shape[2:])))
+        return super().forward(torch.cat([resize(x.to(skip.dtype), tuple(skip.shape[2:])), skip], dim=1))
+
+
 class TransUNetEncoder(nn.Module):
     """Images (B, C, Z, Y, X) to a list: three skips from fine to coarse, then the token grid (B, width, d, h, w) after the last LayerNorm.
 
@@ -149,7 +162,7 @@ class TransUNetEncoder(nn.Module):
         _check_multiple(tuple(x.shape[2:]), self.transformer.vit_patch, "Input size")
         skips = []
         for stage in self.stages:
-            fine = run(stage, x, self.activation_checkpointing)
+            fine = run(stage, self.activation_checkpointing, x)
             x = self.pool(fine)
             skips.append(fine if self.skip_source == "before_pool" else x)
         return [*skips, self.transformer(x, self.activation_checkpointing)]
@@ -174,8 +187,11 @@ class TransUNetDecoder(nn.Module):
         outputs = skips if skip_source == "before_pool" else [2 * skips[0], *skips]
         skips = [*skips, 0][: len(outputs)]  # "pooled" has no skip at full resolution
         inputs = [width, *outputs]
-        self.stages = nn.ModuleList(ConvStage(i + s, o, **convolution) for i, s, o in zip(inputs, skips, outputs, strict=False))
-        self.segmentation = nn.Conv3d(outputs[-1], num_classes, kernel_size=1)
+        self.stages = nn.ModuleList(DecoderStage(i + s, o, **convolution) for i, s, o in zip(inputs, skips, outputs, strict=False))
+        self.seg_layers = nn.ModuleList(
+            [nn.Conv3d(outputs[-1], num_classes, kernel_size=1)]
+        )  # the name nnU-Net's -pretrained_weights skips
+        self.num_classes = num_classes
         self.stage_channels = outputs
         self.activation_checkpointing = False
 
@@ -194,17 +210,14 @@ class TransUNetDecoder(nn.Module):
 
     def forward(self, skips: list[Tensor]) -> Tensor:
         *skips, x = skips
-        for stage, skip in zip(self.stages, reversed(skips), strict=False):
-            x = torch.cat([resize(x.to(skip.dtype), tuple(skip.shape[2:])), skip], dim=1)
-            x = run(stage, x, self.activation_checkpointing)
-        if len(self.stages) > len(skips):
-            x = run(self.stages[-1], resize(x, tuple(2 * n for n in x.shape[2:])), self.activation_checkpointing)
-        return self.segmentation(x)
+        for stage, skip in zip_longest(self.stages, reversed(skips)):
+            x = run(stage, self.activation_checkpointing, x, skip)
+        return self.seg_layers[0](x)
 
     def feature_map_size(self, voxels: int) -> int:
         """Activations for an input of so many voxels."""
         convolutions = sum(2 * c * voxels // 8**level for level, c in enumerate(reversed(self.stage_channels)))
-        return convolutions + self.segmentation.out_channels * voxels
+        return convolutions + self.num_classes * voxels
 
 
 def _zero_bias(module: nn.Conv3d | nn.Linear) -> None:

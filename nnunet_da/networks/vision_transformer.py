@@ -56,7 +56,7 @@ class VisionTransformer(nn.Module):
         grid = tuple(embedded.shape[2:])
         tokens = self.dropout(embedded.flatten(2).transpose(1, 2) + self._positions_on(grid))  # (B, N, width)
         for block in self.blocks:
-            tokens = run(block, tokens, activation_checkpointing)
+            tokens = run(block, activation_checkpointing, tokens)
         return self.norm(tokens).transpose(1, 2).unflatten(2, grid)
 
     def _positions_on(self, grid: tuple[int, ...]) -> Tensor:

@@ -97,6 +97,10 @@ class DomainAdaptationTrainer(nnUNetTrainer):
             head_lr = self.settings.head_lr or self.initial_lr
             self.heads_optimizer = torch.optim.AdamW(self.heads.parameters(), head_lr, weight_decay=1e-2)
 
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Stock validation switches it on at its end, also where the run has none."""
+        super().set_deep_supervision_enabled(enabled and self.enable_deep_supervision)
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Source training and validation batches as in stock nnU-Net; with alignment terms the training batches hold the target's too."""
         target = self._target_dataset() if self.terms else None  # first: a missing cache should cost no time
@@ -128,7 +132,7 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         rotation, dummy_2d, initial_patch_size, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         if self.settings.mirror_axes is not None:
             mirror_axes = tuple(axis for axis in self.settings.mirror_axes if axis in mirror_axes)
-            self.inference_allowed_mirroring_axes = mirror_axes
+            self.inference_allowed_mirroring_axes = mirror_axes or None  # stock prediction fails on an empty tuple
         return rotation, dummy_2d, initial_patch_size, mirror_axes
 
     # --- the step ---------------------------------------------------------------------------------------------------------------------

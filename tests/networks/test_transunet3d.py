@@ -53,7 +53,7 @@ def test_parameters_of_the_paper(conv_bias, encoder, decoder, network, norm):
     assert count(transformer.norm) == 1_024
     assert count(transformer) == 52_484_096
     assert count(model.decoder.stages) == decoder
-    assert count(model.decoder.segmentation) == 66
+    assert count(model.decoder.seg_layers) == 66
     assert count(model) == network
 
 
@@ -92,6 +92,27 @@ def test_arguments_survive_json():
         json.dumps({**SMALL, "patch_size": PATCH, "vit_patch": [2, 2, 2], "norm": "instance", "deep_supervision": False})
     )
     assert TransUNet3D(input_channels=1, num_classes=2, **arguments)(torch.randn(1, 1, *PATCH)).shape == (1, 2, *PATCH)
+
+
+def test_stock_nnunet_builds_it_from_plans():
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    path = "nnunet_da.networks.transunet3d.TransUNet3D"
+    network = get_network_from_plans(path, {**SMALL, "patch_size": list(PATCH)}, [], 1, 3, allow_init=True, deep_supervision=False)
+    assert type(network) is TransUNet3D
+    assert network.eval()(torch.randn(1, 1, *PATCH)).shape == (1, 3, *PATCH)
+    with pytest.raises(NotImplementedError, match="no deep supervision"):
+        get_network_from_plans(path, {**SMALL, "patch_size": list(PATCH)}, [], 1, 3, deep_supervision=True)
+
+
+def test_stock_pretrained_weights_fit_another_number_of_classes(tmp_path):
+    from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+
+    trained, fresh = small(), TransUNet3D(1, 5, PATCH, **SMALL)
+    torch.save({"network_weights": trained.state_dict()}, tmp_path / "checkpoint.pth")
+    load_pretrained_weights(fresh, str(tmp_path / "checkpoint.pth"))
+    assert torch.equal(fresh.encoder.stages[0][0].weight, trained.encoder.stages[0][0].weight)
+    assert torch.equal(fresh.decoder.stages[2][0].weight, trained.decoder.stages[2][0].weight)
 
 
 def test_forward_is_decoder_of_encoder_and_keeps_samples_apart():
@@ -166,8 +187,8 @@ def test_positions_start_at_zero_and_are_interpolated_on_another_grid():
     with torch.no_grad():
         transformer.positions.copy_(ramp)
     assert transformer._positions_on((2, 2, 2)) is transformer.positions
-    on_longer = transformer._positions_on((2, 2, 3))[0, :, 0].view(2, 2, 3)
-    assert_close(on_longer[0, 0], torch.tensor([0.0, 0.5, 1.0]))  # x by hand
+    on_longer = transformer._positions_on((2, 2, 4))[0, :, 0].view(2, 2, 4)
+    assert_close(on_longer[0, 0], torch.tensor([0.0, 0.25, 0.75, 1.0]))  # x by hand
     assert_close(on_longer[:, 0, 0], torch.tensor([0.0, 4.0]))  # z stays
 
 
@@ -204,20 +225,20 @@ def test_checkpointing_saves_less_for_the_backward_pass():
         return total
 
     x = torch.randn(1, 1, *PATCH)
-    assert saved_elements(small(activation_checkpointing=True)) < 0.5 * saved_elements(small())
+    assert saved_elements(small(activation_checkpointing=True)) < 0.35 * saved_elements(small())
 
 
 @pytest.mark.parametrize("changes", [{}, {"norm": "instance"}, {"activation_checkpointing": True}, {"skip_source": "pooled"}])
 def test_compiles_without_a_graph_break(changes):
-    network = small(dropout=0.0, **changes)
+    network = small(dropout=0.0, **changes).double()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    x = torch.randn(2, 1, *PATCH)
+    x = torch.randn(2, 1, *PATCH, dtype=torch.float64)
     expected = gradients(network, x)
     after = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(before)
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     for eager, value in zip(expected, gradients(compiled, x), strict=True):
-        assert_close(value, eager, rtol=1e-4, atol=1e-6)
+        assert_close(value, eager)
     assert_close(network.state_dict(), after)  # the running statistics moved once
     network.eval()
     assert_close(torch.compile(network, backend="eager", fullgraph=True)(x), network(x))

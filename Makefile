@@ -39,7 +39,7 @@ test: install  ## default tests
 
 # pytest exits 5 when it found no test: fine while no test is marked slow, a failure once one is
 test-slow: install  ## tests marked slow
-	@$(PYTEST) -m slow --durations=10; status=$$?; \
+	@$(PYTEST) -n $(JOBS) --dist loadfile -m slow --durations=10; status=$$?; \
 	if [ $$status -eq 5 ] && ! grep -rqE 'mark\.slow' tests; then echo "no test is marked slow yet"; exit 0; fi; \
 	exit $$status
 

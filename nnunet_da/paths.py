@@ -1,6 +1,8 @@
 """Folders of nnU-Net and of this package: the only reader of environment variables."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nnunet_da.errors import UserError
@@ -36,6 +38,19 @@ def plans_dir() -> Path:
 def configured_trainers_dir() -> str | None:
     """What `nnUNet_extTrainer` is set to now, unchecked."""
     return os.environ.get("nnUNet_extTrainer")
+
+
+@contextmanager
+def one_worker_at_least() -> Iterator[None]:
+    """nnU-Net plans with as many threads as it trains with workers, and crashes on none: give planning one."""
+    before = os.environ.get("nnUNet_n_proc_DA")
+    if before == "0":
+        os.environ["nnUNet_n_proc_DA"] = "1"
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["nnUNet_n_proc_DA"] = before
 
 
 def test_data_dir() -> Path | None:

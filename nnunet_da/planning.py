@@ -258,7 +258,7 @@ def _stock_plans(source: RawDataset, preset: Preset, request: PlanRequest) -> di
     )
     planner_without_saving = type(planner_class.__name__, (planner_class,), {"save_plans": lambda self, plans: None})
     folder = paths.nnunet_preprocessed() / source.name
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), paths.one_worker_at_least():
         extract_fingerprint_dataset(source.dataset_id, num_processes=request.processes, clean=request.overwrite, verbose=False)
         spacing = request.spacing_mm or (preset.spacing_mm if isinstance(preset.spacing_mm, list) else None)
         planner = planner_without_saving(source.name, plans_name=preset.plans_name, overwrite_target_spacing=spacing)

@@ -24,7 +24,10 @@ def write_centre(raw: Path, dataset_id: int, name: str, cases: int, seed: int, l
         radii = rng.uniform(4, 7, 3)
         inside = sum(((grid[axis] - centre[axis]) / radii[axis]) ** 2 for axis in range(3)) < 1
         voxels = rng.normal(-50 + offset_hu, 30, SHAPE) + 500 * inside
-        for array, file in ((voxels.astype(np.int16), f"imagesTr/{name}_{index:02d}_0000.nii.gz"), (inside, f"labelsTr/{name}_{index:02d}.nii.gz")):
+        for array, file in (
+            (voxels.astype(np.int16), f"imagesTr/{name}_{index:02d}_0000.nii.gz"),
+            (inside, f"labelsTr/{name}_{index:02d}.nii.gz"),
+        ):
             image = sitk.GetImageFromArray(array.astype(np.uint8) if array.dtype == bool else array)
             image.SetSpacing((2.0, 2.0, 2.5))
             sitk.WriteImage(image, str(folder / file))
@@ -37,13 +40,55 @@ def write_centre(raw: Path, dataset_id: int, name: str, cases: int, seed: int, l
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def nnunet_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty nnUNet_raw, nnUNet_preprocessed and nnUNet_results below one folder."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
     return tmp_path
+
+
+@pytest.fixture
+def make_centre(nnunet_folders: Path):
+    """dataset id, name, ... -> the folder of a dataset written below a temporary nnUNet_raw."""
+
+    def make(dataset_id: int, name: str, cases: int = 2, seed: int = 0, **options) -> Path:
+        return write_centre(nnunet_folders / "nnUNet_raw", dataset_id, name, cases, seed, **options)
+
+    return make
+
+
+@pytest.fixture
+def centres_copy(two_centres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the planned and preprocessed centres that a test may damage."""
+    import shutil
+
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        shutil.copytree(two_centres / name, tmp_path / name)
+        monkeypatch.setenv(name, str(tmp_path / name))
+    return tmp_path
+
+
+@pytest.fixture
+def refuses(capsys: pytest.CaptureFixture[str]):
+    """command, words -> runs it; it must end with 2 and one line that has the words, and leave every file as it was."""
+    from nnunet_da.cli.main import main
+
+    def check(folder: Path, command: list[str], *words: str) -> None:
+        before = _contents(folder)
+        assert main(command) == 2
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        for word in words:
+            assert word in errors[0]
+        assert _contents(folder) == before
+
+    return check
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +122,7 @@ def two_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             os.environ[name] = value
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
     """name, plans, settings to change -> an initialised trainer, found by stock nnU-Net's own look-up."""
     import torch

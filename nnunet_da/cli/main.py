@@ -55,3 +55,7 @@ def _parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
             verb_parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
             verb_parser.set_defaults(run=module.run)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -140,9 +140,13 @@ def _facts_or_error(case: Case, channel_names: tuple[str, ...], labels: dict[str
 
 
 def _write_split(folder: Path, split: Split, facts: list[CaseFacts], processes: int) -> list[dict[str, str]]:
-    for kind in ["images"] + ["labels"] * any(case.label for case in split.cases):
-        (folder / f"{kind}{split.suffix}").mkdir(parents=True) if split.cases else None
-    write = partial(write_case, images_folder=folder / f"images{split.suffix}", labels_folder=folder / f"labels{split.suffix}")
+    if not split.cases:
+        return []
+    images_folder, labels_folder = folder / f"images{split.suffix}", folder / f"labels{split.suffix}"
+    images_folder.mkdir()
+    if any(case.label for case in split.cases):
+        labels_folder.mkdir()
+    write = partial(write_case, images_folder=images_folder, labels_folder=labels_folder)
     _map_cases(write, [(case,) for case in split.cases], processes, f"writing {split.name}")
     pairs = zip(split.cases, facts, strict=True)
     return [row for case, of_case in pairs for row in log_rows(case, of_case, split.name, split.suffix, FILE_ENDING)]

@@ -25,6 +25,7 @@ def read_image(path: Path) -> sitk.Image:
     Raises:
         UserError: unreadable, truncated, NaN or infinite voxels, not 3D, several values per voxel, or complex values.
     """
+    _refuse_uncompressed_twin(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -41,8 +42,8 @@ def read_image(path: Path) -> sitk.Image:
 
 
 def voxels_zyx(image: sitk.Image) -> np.ndarray:
-    """A read-only view (Z, Y, X) of the voxels; keep the image alive while using it."""
-    return sitk.GetArrayViewFromImage(image)
+    """A copy (Z, Y, X) of the voxels: ITK's views dangle once the image is gone."""
+    return sitk.GetArrayFromImage(image)
 
 
 def grid_offset_voxels(image: sitk.Image, other: sitk.Image) -> float:
@@ -70,6 +71,13 @@ def _grid_text(image: sitk.Image) -> str:
         tuple(round(float(value), 4) for value in values) for values in (image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     ]
     return f"size {image.GetSize()}, spacing {rounded[0]} mm, origin {rounded[1]}, direction {rounded[2]}"
+
+
+def _refuse_uncompressed_twin(path: Path) -> None:
+    """Asked for a.nii.gz, ITK reads a.nii where both exist."""
+    twin = path.with_suffix("")
+    if path.name.lower().endswith(".nii.gz") and twin.is_file():
+        raise UserError(f"{path} stands beside {twin}, which image readers open in its place: keep one of the two")
 
 
 def _refuse_wrong_kind(path: Path, reader: sitk.ImageFileReader) -> None:

@@ -12,7 +12,7 @@ from nnunet_da.errors import UserError
 
 BLOCK_BYTES = 1 << 22  # whole float64 voxels
 FLOAT_TYPES = {16: "f4", 64: "f8"}  # NIfTI's datatype codes
-BIG_ENDIAN_STARTS = (b"\x00\x00\x01\x5c", b"\x00\x00\x02\x1c")  # a header starts with its length, 348 or 540
+BIG_ENDIAN_START = b"\x00\x00\x01\x5c"  # a header starts with its length, 348
 
 
 def refuse_damaged_nifti(path: Path, header: Mapping[str, str]) -> None:
@@ -63,7 +63,7 @@ def _float_type(path: Path, datatype: int) -> np.dtype | None:
     if datatype not in FLOAT_TYPES:
         return None
     with _open(path) as stream:
-        order = ">" if stream.read(4) in BIG_ENDIAN_STARTS else "<"
+        order = ">" if stream.read(4) == BIG_ENDIAN_START else "<"
     return np.dtype(order + FLOAT_TYPES[datatype])
 
 

@@ -13,14 +13,18 @@ from nnunet_da.adaptation import mmd
 TRANSUNET, STOCK = "PFDAformerDemoPlans", "UDAPlans"
 TERMS = {"": ("adv", "mmd"), "_GRL_MMD": ("adv", "mmd"), "_GRL": ("adv",), "_MMD": ("mmd",), "_SourceOnly": ()}
 ARMS = [(f"nnUNetTrainer_PFDAformer{suffix}", TRANSUNET, TERMS[suffix]) for suffix in ("", "_GRL", "_MMD", "_SourceOnly")] + [
-    (f"nnUNetTrainer_UDA{suffix}", plans, TERMS[suffix]) for plans in (STOCK, TRANSUNET) for suffix in ("_GRL", "_MMD", "_GRL_MMD", "_SourceOnly")
+    (f"nnUNetTrainer_UDA{suffix}", plans, TERMS[suffix])
+    for plans in (STOCK, TRANSUNET)
+    for suffix in ("_GRL", "_MMD", "_GRL_MMD", "_SourceOnly")
 ]
 WEIGHTS = {"w_adv": 0.7, "w_mmd": 0.4, "grl_lambda_max": 0.6, "clip_grad_norm": None}
 
 
 def encoder_gradient(network, scalar):
     gradients = torch.autograd.grad(scalar, list(network.encoder.parameters()), retain_graph=True, allow_unused=True)
-    return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(gradients, network.encoder.parameters(), strict=True)])
+    return torch.cat(
+        [torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(gradients, network.encoder.parameters(), strict=True)]
+    )
 
 
 def pooled_by_hand(features, inside):

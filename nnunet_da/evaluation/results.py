@@ -1,0 +1,152 @@
+"""Write an evaluation: metrics.csv, summary.json and evaluation.json."""
+
+import csv
+import io
+import json
+import os
+import platform
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_da.errors import UserError
+from nnunet_da.evaluation.evaluate import CaseScores, Evaluation
+from nnunet_da.evaluation.overlap import Overlap
+
+METRICS_FILE, SUMMARY_FILE, MANIFEST_FILE = "metrics.csv", "summary.json", "evaluation.json"
+COLUMNS = ("case", "domain", "label", "metric", "value", "unit")
+LAYOUT = 1  # of metrics.csv and evaluation.json
+
+
+def check_output(folder: Path, overwrite: bool) -> None:
+    """Raises UserError where the folder holds results and overwriting is not asked for, or is a file."""
+    existing = [name for name in (METRICS_FILE, SUMMARY_FILE, MANIFEST_FILE) if (folder / name).exists()]
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"a folder was expected for the output, but {folder} is a file: choose another name.")
+    if existing and not overwrite:
+        raise UserError(
+            f"an output without results was expected, but {folder} holds {', '.join(existing)}: choose another or add --overwrite."
+        )
+
+
+def write_results(evaluation: Evaluation, folder: Path, *, overwrite: bool = False) -> None:
+    """Write the three files; each appears whole or not at all.
+
+    Raises:
+        UserError: the folder holds results already and `overwrite` is False.
+    """
+    check_output(folder, overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        METRICS_FILE: metrics_csv(evaluation),
+        SUMMARY_FILE: json.dumps(summary(evaluation), indent=4, sort_keys=True),
+        MANIFEST_FILE: json.dumps(manifest(evaluation, folder), indent=2),
+    }
+    for name, text in texts.items():
+        (folder / f".{name}.tmp").write_text(text, encoding="utf-8")
+    for name in texts:
+        os.replace(folder / f".{name}.tmp", folder / name)
+
+
+def unit_of(metric: str) -> str:
+    """mm, mm3 or fraction, from the metric's name."""
+    return "mm3" if metric.endswith("_mm3") else "mm" if metric.endswith("mm") else "fraction"
+
+
+def metrics_csv(evaluation: Evaluation) -> str:
+    """One row per value; an undefined value is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for scores in evaluation.cases:
+        for label, metrics in scores.metrics.items():
+            for metric, value in metrics.items():
+                shown = "" if np.isnan(value) else repr(value)
+                writer.writerow((scores.files.case, scores.files.domain, label, metric, shown, unit_of(metric)))
+    return stream.getvalue()
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """nnU-Net's summary.json: its own keys with its own values (both masks empty: NaN), our metrics beside them."""
+    per_case = [
+        {
+            "reference_file": str(scores.files.reference),
+            "prediction_file": str(scores.files.prediction),
+            "metrics": {label: _nnunet_metrics(scores.overlaps[label]) | scores.metrics[label] for label in scores.metrics},
+        }
+        for scores in evaluation.cases
+    ]
+    mean = {label: _nanmean([entry["metrics"][label] for entry in per_case]) for label in evaluation.labels.keys}  # type: ignore[index]
+    names = next(iter(mean.values()))
+    foreground_mean = {name: float(np.mean([values[name] for values in mean.values()])) for name in names}
+    return {"metric_per_case": per_case, "mean": mean, "foreground_mean": foreground_mean}
+
+
+def manifest(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
+    """What was scored with what; paths are relative to `folder`, so that everything can be moved together."""
+    return {
+        "layout": LAYOUT,
+        "method": evaluation.method,
+        "labels": evaluation.labels.keys,
+        "cases": [_manifest_case(scores, evaluation.method, folder) for scores in evaluation.cases],
+        "failed": evaluation.failed,
+        "unexpected_predictions": evaluation.unexpected_predictions,
+        "undefined": [{"case": case, "label": label, "metric": metric} for case, label, metric in evaluation.undefined()],
+    }
+
+
+def _manifest_case(scores: CaseScores, method: str, folder: Path) -> dict[str, Any]:
+    files = scores.files
+    return {
+        "case": files.case,
+        "domain": files.domain,
+        "method": method,
+        "image": None if files.image is None else _relative(files.image, folder),
+        "reference": _relative(files.reference, folder),
+        "prediction": _relative(files.prediction, folder),
+        "spacing_mm": list(scores.spacing_mm),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the metrics."""
+    found = {"python": platform.python_version()}
+    for package in ("nnunet-da", "numpy", "edt", "SimpleITK"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def _relative(file: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive on Windows
+        return file.resolve().as_posix()
+
+
+def _nnunet_metrics(counts: Overlap) -> dict[str, float]:
+    """nnU-Net's own names and values: its Dice and IoU are NaN where both masks are empty."""
+    both_empty = counts.reference_voxels == counts.prediction_voxels == 0
+    return {
+        "Dice": float("nan") if both_empty else counts.dice,
+        "IoU": float("nan") if both_empty else counts.iou,
+        "TP": counts.true_positives,
+        "FP": counts.false_positives,
+        "FN": counts.false_negatives,
+        "TN": counts.true_negatives,
+        "n_pred": counts.prediction_voxels,
+        "n_ref": counts.reference_voxels,
+    }
+
+
+def _nanmean(values: list[Mapping[str, float]]) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing defined: NaN, as in nnU-Net
+        return {name: float(np.nanmean([value[name] for value in values])) for name in values[0]}

@@ -1,0 +1,1 @@
+"""One HTML report from metrics, curves and predictions; never imports nnunetv2."""

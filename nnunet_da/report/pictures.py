@@ -1,0 +1,75 @@
+"""Pictures of a report: what they share, and how they are stored."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with every common colour blindness
+ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#000000")
+ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+ARM_LINES = ("-", "--", "-.", ":", "-", "--", "-.")
+DOTS_PER_INCH = 160
+_STYLE: Any = {
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#d9d9d9",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nnunet-da",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure, stored as PNG and SVG.
+
+    Attributes:
+        name: file name without ending.
+        alternative: what a reader who cannot see it needs to know.
+        caption: what stands below it.
+        width, height: pixels of the PNG.
+    """
+
+    name: str
+    png: bytes
+    svg: bytes
+    width: int
+    height: int
+    alternative: str
+    caption: str = ""
+
+    @property
+    def data_uri(self) -> str:
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of all figures, for the time of drawing and saving them."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def to_picture(figure: Figure, name: str, alternative: str, caption: str = "") -> Picture:
+    """Render a figure; the same figure gives the same bytes."""
+    png, svg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.savefig(svg, format="svg", dpi=DOTS_PER_INCH, metadata={"Date": None})
+    width, height = (round(inches * DOTS_PER_INCH) for inches in figure.get_size_inches())
+    return Picture(file_name(name), png.getvalue(), svg.getvalue(), width, height, alternative, caption)
+
+
+def file_name(*parts: str) -> str:
+    """A file name without spaces and special signs."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(parts)).strip("-.") or "figure"

@@ -1,0 +1,64 @@
+"""Small folders of references and predictions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+SPACING_MM = (2.5, 0.8, 0.9)  # Z, Y, X
+
+
+def write_volume(array: np.ndarray, file: Path, spacing_mm=SPACING_MM, origin=(-10.0, 5.0, 3.0)) -> Path:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing_mm[::-1])
+    image.SetOrigin(origin[: array.ndim])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(file), True)
+    return file
+
+
+@pytest.fixture
+def write() -> Callable[..., Path]:
+    """array, file, spacing_mm, origin -> the file."""
+    return write_volume
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """references, predictions and images of four cases with labels 1 and 2, a dataset.json beside the predictions.
+
+    case_2 has an empty prediction of label 2, case_3 has no label 2 on either side.
+    """
+    rng = np.random.default_rng(5)
+    for index in range(4):
+        reference = np.zeros((8, 20, 22), np.uint8)
+        reference[2:6, 4:12, 5:14] = 1
+        reference[2:6, 13:18, 5 + index : 14] = 2
+        prediction = np.roll(reference, (0, 1, 0), (0, 1, 2))
+        prediction[rng.random(reference.shape) < 0.01] = 1
+        if index == 2:
+            prediction[prediction == 2] = 0
+        if index == 3:
+            reference[reference == 2] = 0
+            prediction[prediction == 2] = 0
+        write_volume(reference, tmp_path / "references" / f"case_{index}.nii.gz")
+        write_volume(prediction, tmp_path / "predictions" / f"case_{index}.nii.gz")
+        write_volume(reference.astype(np.int16) * 300 - 100, tmp_path / "images" / f"case_{index}_0000.nii.gz")
+    write_dataset_json(tmp_path / "predictions", {"background": 0, "head": 1, "shaft": 2})
+    return tmp_path
+
+
+def write_dataset_json(folder: Path, labels: dict) -> None:
+    description = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 4, "file_ending": ".nii.gz"}
+    if any(isinstance(value, list) for value in labels.values()):
+        description["regions_class_order"] = [1, 2]
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+@pytest.fixture
+def set_labels() -> Callable[[Path, dict], None]:
+    """folder, labels -> its dataset.json."""
+    return write_dataset_json

@@ -1,0 +1,163 @@
+"""The page as a browser and a screen reader get it, without a browser."""
+
+import base64
+import itertools
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from nnunet_da.cli.main import main
+from nnunet_da.errors import UserError
+from nnunet_da.report.build import write_report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements with attributes and text; refuses tags that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def built(scored_study, tmp_path_factory) -> Path:
+    copy = shutil.copytree(scored_study.parent, tmp_path_factory.mktemp("built") / "copy")
+    return write_report(copy / "study", progress=False)
+
+
+@pytest.fixture(scope="module")
+def page(built) -> Page:
+    return Page(built.read_text(encoding="utf-8"))
+
+
+def test_everything_is_inside_the_page(built, page):
+    text = built.read_text(encoding="utf-8")
+    assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text))
+    assert [attributes for tag, attributes in page.elements if tag in ("script", "link", "iframe", "object")] == []
+    assert "url(" not in text
+    assert {attributes["href"][0] for attributes in page.all("a")} == {"#"}
+
+
+def test_pictures_are_whole_and_described(page):
+    images = page.all("img")
+    assert len(images) == 7 * 2 + 2 + 7  # metrics x domains, curves, overlays: worst and median, once the same
+    for image in images:
+        assert len(image["alt"]) > 20
+        assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+        assert int(image["width"]) > 100
+
+
+def test_demonstration_says_so(page):
+    assert "This is a demonstration." in page.text
+    assert "make no claim about domain adaptation" in page.text
+    assert "A demonstration: no claim about adaptation." in page.text
+    assert any(attributes.get("id") == "demonstration" for attributes in page.all("div"))
+
+
+def test_no_notice_without_the_setting(study):
+    (study / "report.json").unlink()
+    assert "demonstration" not in Page(write_report(study, progress=False).read_text(encoding="utf-8")).text
+
+
+def test_words_from_outside_are_escaped(built, page):
+    text = built.read_text(encoding="utf-8")
+    assert "<script>" not in text
+    assert "Trained for <script>alert(1)</script> minutes." in page.text
+    assert "Centre <B> & co" in page.text
+
+
+def test_made_for_keyboard_and_screen_reader(page):
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.all("a")[0] == {"class": "skip", "href": "#content"}
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {attributes["href"][1:] for attributes in page.all("a")} <= set(ids)
+    assert len(page.all("caption")) == len(page.all("table")) > 3
+    assert all(attributes.get("scope") in ("col", "row", "rowgroup") for attributes in page.all("th"))
+    scrolling = [attributes for attributes in page.all("div") if attributes.get("class") == "scroll"]
+    assert all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in scrolling)
+    headings = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert max(after - before for before, after in itertools.pairwise(headings)) == 1
+
+
+def test_undefined_values_are_counted_and_named(page):
+    assert "1 undefined" in page.text
+    assert "one such pair" in page.text
+    assert re.search(r"Distances undefined.*Source only\s*Centre <B> & co\s*scan_2", page.text, re.DOTALL)
+
+
+def test_cases_that_were_not_scored_are_named(study):
+    manifest = study / "adapted" / "domain_0" / "evaluation.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"failed": {"scan_9": "no prediction in there"}}))
+    text = Page(write_report(study, progress=False).read_text(encoding="utf-8")).text
+    assert "Not scored and therefore in no mean: one case" in text
+    assert re.search(r"scan_9\s*no prediction in there", text)
+
+
+def test_figures_and_tables_beside_the_page(built):
+    study = built.parent
+    figures = {file.name for file in (study / "figures").iterdir()}
+    assert {name[:-4] for name in figures if name.endswith(".png")} == {name[:-4] for name in figures if name.endswith(".svg")}
+    assert len(figures) == 2 * 23
+    assert sorted(file.name for file in (study / "tables").iterdir()) == ["summary.csv", "summary.md", "summary.tex"]
+    assert not [file for file in study.iterdir() if file.name.startswith(".")]
+
+
+def test_several_labels_and_arms_that_lack_some_values(study, tmp_path):
+    metrics = study / "adapted" / "domain_0" / "metrics.csv"
+    rows = metrics.read_text().splitlines()
+    metrics.write_text("\n".join([*rows, *(row.replace(",1,", ',"(1, 2)",', 1) for row in rows[1:])]) + "\n")
+    text = Page(write_report(study, progress=False).read_text(encoding="utf-8")).text
+    assert "(1, 2)" in text
+
+
+def test_one_case_alone_has_no_deviation(study):
+    for file in study.rglob("metrics.csv"):
+        file.write_text("\n".join(row for row in file.read_text().splitlines() if row.startswith(("case,", "scan_0"))) + "\n")
+    page = Page(write_report(study, progress=False).read_text(encoding="utf-8"))
+    assert "nan" not in page.text.lower().replace("finance", "")
+
+
+def test_command_refuses_a_report_that_exists(study, capsys):
+    assert main(["report", str(study), "-o", str(study / "other.html")]) == 0
+    assert (study / "other.html").is_file()
+    before = (study / "other.html").read_bytes()
+    assert main(["report", str(study), "-o", str(study / "other.html")]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["report", str(study), "-o", str(study / "other.html"), "--overwrite"]) == 0
+    assert (study / "other.html").read_bytes() == before  # the same study gives the same page
+
+
+def test_nothing_is_written_where_the_input_is_wrong(study):
+    (study / "adapted" / "domain_1" / "metrics.csv").write_text("broken")
+    with pytest.raises(UserError):
+        write_report(study, progress=False)
+    assert not (study / "report.html").exists()
+    assert not (study / "figures").exists()

@@ -1,0 +1,35 @@
+import numpy as np
+
+from nnunet_da.report.pictures import file_name
+from nnunet_da.report.plots import curve_plots, metric_plots
+from nnunet_da.report.study import load_study
+
+
+def test_one_plot_per_domain_says_what_it_shows(study):
+    pictures = metric_plots(load_study(study), "1", "hd95_mm")
+    assert len(pictures) == 2
+    assert "HD95 (mm), Centre <B> & co" in pictures[1].alternative
+    assert "Source only: median 0.8 of 2 cases" in pictures[1].alternative
+
+
+def test_the_same_input_gives_the_same_bytes(study):
+    loaded = load_study(study)
+    first, second = (metric_plots(loaded, "1", "dice")[0] for _ in range(2))
+    assert (first.png, first.svg) == (second.png, second.svg)
+
+
+def test_nothing_defined_is_drawn_empty(study):
+    loaded = load_study(study)
+    for arm in loaded.arms:
+        arm.metrics.loc[arm.metrics["metric"] == "hd_mm", "value"] = np.nan
+    assert len(metric_plots(loaded, "1", "hd_mm")) == 2
+
+
+def test_one_curve_per_term_with_start_and_end(study):
+    pictures = curve_plots(load_study(study))
+    assert [picture.name for picture in pictures] == ["curve-train_loss", "curve-mmd"]
+    assert "Source only: 1 to 0.25" in pictures[0].alternative
+
+
+def test_file_names_hold_no_special_signs():
+    assert file_name("overlay", "A & B/..", "x y") == "overlay-A-B-..-x-y"

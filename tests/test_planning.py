@@ -1,0 +1,245 @@
+"""Plans: what stock nnU-Net reads from them, and every refusal leaves the folders as they were."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_da.cli.main import main
+from nnunet_da.errors import UserError
+from nnunet_da.planning import TRANSUNET3D, PlanRequest, load_preset, plan, preset_names
+from nnunet_da.settings import settings_from_dict
+
+PLAN = ["plan", "-d", "101", "-t", "102"]
+
+
+def read_plans(root, name):
+    return json.loads((root / "nnUNet_preprocessed" / "Dataset101_A" / f"{name}.json").read_text())
+
+
+# --- what the plans hold
+
+
+def test_plans_of_pf_daformer_hold_its_network_and_all_settings(two_centres):
+    plans = read_plans(two_centres, "PFDAformerDemoPlans")
+    assert list(plans["configurations"]) == ["3d_fullres"]
+    configuration = plans["configurations"]["3d_fullres"]
+    assert configuration["architecture"]["network_class_name"] == TRANSUNET3D
+    assert configuration["architecture"]["arch_kwargs"]["patch_size"] == configuration["patch_size"] == [16, 16, 16]
+    assert configuration["nnunet_da"]["target_datasets"] == {"Dataset102_B": None}
+    assert configuration["nnunet_da"]["seed"] == 7
+    assert settings_from_dict(configuration["nnunet_da"])  # complete and valid
+    assert configuration["resampling_fn_data_kwargs"]["force_separate_z"] is False
+
+
+def test_padding_stands_for_air_in_the_plans(two_centres):
+    """CTNormalization clips and subtracts `mean`: what was clipped to the lowest value becomes 0, which is what padding is."""
+    channel = read_plans(two_centres, "PFDAformerDemoPlans")["foreground_intensity_properties_per_channel"]["0"]
+    stock = read_plans(two_centres, "UDAPlans")["foreground_intensity_properties_per_channel"]["0"]
+    assert channel["mean"] == channel["percentile_00_5"] == stock["percentile_00_5"]
+    assert channel["fingerprint_mean"] == stock["mean"]
+
+
+def test_stock_network_of_uda_is_untouched(two_centres):
+    plans = read_plans(two_centres, "UDAPlans")
+    assert plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"].endswith("PlainConvUNet")
+    assert plans["configurations"]["3d_fullres"]["batch_size"] == 3
+    assert "2d" in plans["configurations"]
+    assert plans["experiment_planner_used"] == "ExperimentPlanner"
+
+
+def test_the_target_leaves_no_trace_in_the_fingerprint(two_centres):
+    fingerprint = json.loads((two_centres / "nnUNet_preprocessed" / "Dataset101_A" / "dataset_fingerprint.json").read_text())
+    assert len(fingerprint["spacings"]) == 5
+    assert not (two_centres / "nnUNet_preprocessed" / "Dataset102_B").exists()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_valid_and_says_what_it_is(name):
+    preset = load_preset(name)
+    settings = settings_from_dict({**preset.settings, "preset": name})
+    assert len(preset.comment) > 60
+    assert preset.plans_name.endswith("Plans")
+    assert "__" not in preset.plans_name
+    assert settings.random_source_samples(preset.batch_size) >= 2
+    if preset.network:
+        assert not settings.deep_supervision
+
+
+def test_issue_presets_are_there():
+    assert set(preset_names()) == {"pf_daformer", "pf_daformer_paper", "pf_daformer_small", "pf_daformer_demo", "uda", "uda_resenc"}
+
+
+def test_paper_preset_is_the_paper():
+    preset = load_preset("pf_daformer_paper")
+    assert (preset.patch_size, preset.spacing_mm, preset.padding_hu) == ([192, 192, 192], "native", 0.0)
+    settings = settings_from_dict(preset.settings)
+    assert (settings.w_adv, settings.w_mmd, settings.grl_schedule, settings.grl_lambda_max) == (0.1, 0.1, "constant", 1.0)
+    assert (settings.warmup_epochs, settings.num_epochs, settings.lr_floor, settings.seg_mix) == (38, 300, 6e-6, 0.4)
+
+
+# --- variants and overwriting
+
+
+def test_a_variant_shares_its_parents_data(centres_copy, capsys):
+    assert main([*PLAN, "--preset", "pf_daformer_demo", "--set", "w_mmd=0.2", "--name", "wmmd02"]) == 0
+    plans = read_plans(centres_copy, "PFDAformerDemoPlans")
+    variant = plans["configurations"]["3d_fullres_wmmd02"]
+    assert set(variant) == {"inherits_from", "nnunet_da"}
+    assert variant["nnunet_da"]["w_mmd"] == 0.2
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    resolved = PlansManager(plans).get_configuration("3d_fullres_wmmd02")
+    assert resolved.data_identifier == "PFDAformerDemoPlans_3d_fullres"
+    assert "3d_fullres_wmmd02" in capsys.readouterr().out
+
+
+def test_replanning_keeps_the_variants(centres_copy):
+    main([*PLAN, "--preset", "pf_daformer_demo", "--set", "w_mmd=0.2", "--name", "kept"])
+    request = PlanRequest("101", ["102"], "pf_daformer_demo", patch_size=[16, 16, 32], processes=1, overwrite=True)
+    plan(request)
+    plans = read_plans(centres_copy, "PFDAformerDemoPlans")
+    assert plans["configurations"]["3d_fullres"]["patch_size"] == [16, 16, 32]
+    assert plans["configurations"]["3d_fullres_kept"]["nnunet_da"]["w_mmd"] == 0.2
+
+
+def test_planning_with_no_workers_set_does_not_crash(make_centre, monkeypatch, nnunet_folders):
+    """nnU-Net's planner takes the number of training workers for its threads and fails on 0."""
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    make_centre(101, "A")
+    make_centre(102, "B", labels=False)
+    assert main([*PLAN, "--preset", "uda", "--processes", "1"]) == 0
+    import os
+
+    assert os.environ["nnUNet_n_proc_DA"] == "0"
+
+
+# --- refusals
+
+
+@pytest.fixture
+def centres(make_centre, nnunet_folders):
+    make_centre(101, "A")
+    make_centre(102, "B", labels=False)
+    return nnunet_folders
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-d", "105", "-t", "102"], ("105", "Dataset101_A")),
+        (["-d", "101", "-t", "nowhere"], ("nowhere", "Dataset101_CENTRE")),
+        (["-d", "101", "-t", "101"], ("different", "Dataset101_A")),
+        (["-d", "101", "-t", "102", "102"], ("once",)),
+        (["-d", "102", "-t", "101"], ("Dataset102_B", "label map")),
+        (["-d", "101", "-t", "102", "--preset", "pfdaformer"], ("pf_daformer_paper", "'pfdaformer'")),
+        (["-d", "101", "-t", "102", "--set", "w_mdm=1"], ("w_mdm", "w_mmd")),
+        (["-d", "101", "-t", "102", "--set", "w_mmd=much"], ("w_mmd", "a number")),
+        (["-d", "101", "-t", "102", "--set", "w_mmd"], ("name=value",)),
+        (["-d", "101", "-t", "102", "--set", "preset=uda"], ("--preset",)),
+        (["-d", "101", "-t", "102", "--set", 'target_datasets={"Dataset102_B": ["nobody"]}'], ("nobody",)),
+        (["-d", "101", "-t", "102", "--patch-size", "64", "100", "128"], ("100", "128")),
+        (["-d", "101", "-t", "102", "--preset", "uda", "--patch-size", "64", "64", "64"], ("stock network",)),
+        (["-d", "101", "-t", "102", "--batch-size", "1"], ("at least 2", "batch of 1")),
+        (["-d", "101", "-t", "102", "--preset", "uda", "--batch-size", "2"], ("at least 2", "oversample_foreground_percent")),
+        (["-d", "101", "-t", "102", "--preset", "uda", "-tr", "nnUNetTrainer_PFDAformer"], ("TransUNet3D", "UDA")),
+        (["-d", "101", "-t", "102", "-tr", "nnUNetTrainer_X"], ("nnUNetTrainer_X", "nnUNetTrainer_UDA_GRL")),
+        (["-d", "101", "-t", "102", "--name", "a__b"], ("a__b",)),
+        (["-d", "101", "-t", "102", "--name", "ab"], ("PFDAformerPlans.json",)),
+        (["-d", "101", "-t", "102", "--name", "ab", "--batch-size", "4"], ("shares",)),
+    ],
+)
+def test_bad_requests(centres, refuses, arguments, words):
+    refuses(centres, ["plan", *arguments], *words)
+
+
+def test_existing_plans_and_variants_are_not_replaced(centres_copy, refuses):
+    refuses(centres_copy, [*PLAN, "--preset", "pf_daformer_demo"], "--name", "--overwrite")
+    assert main([*PLAN, "--preset", "pf_daformer_demo", "--name", "ab"]) == 0
+    refuses(centres_copy, [*PLAN, "--preset", "pf_daformer_demo", "--name", "ab"], "3d_fullres_ab")
+
+
+@pytest.mark.parametrize("variable", ["nnUNet_raw", "nnUNet_preprocessed"])
+def test_missing_variables(centres, refuses, monkeypatch, variable):
+    monkeypatch.delenv(variable)
+    refuses(centres, PLAN, variable, "export")
+    monkeypatch.setenv(variable, str(centres / "absent"))
+    refuses(centres, PLAN, variable, "absent")
+
+
+def test_target_with_other_channels(centres, refuses):
+    file = centres / "nnUNet_raw" / "Dataset102_B" / "dataset.json"
+    description = json.loads(file.read_text())
+    description["channel_names"]["1"] = "MR"
+    file.write_text(json.dumps(description))
+    refuses(centres, PLAN, "1 channel", "it has 2")
+
+
+def test_two_datasets_of_one_id(centres, make_centre, refuses):
+    make_centre(102, "C")
+    refuses(centres, PLAN, "unique", "Dataset102_C")
+
+
+def test_a_target_without_images(centres, refuses):
+    for file in (centres / "nnUNet_raw" / "Dataset102_B" / "imagesTr").iterdir():
+        file.unlink()
+    refuses(centres, PLAN, "imagesTr", "found none")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"labels": {}}'])
+def test_broken_dataset_json(centres, refuses, content):
+    (centres / "nnUNet_raw" / "Dataset102_B" / "dataset.json").write_text(content)
+    refuses(centres, PLAN, "dataset.json")
+
+
+def change_voxels(file, function, dtype=np.float32):
+    image = sitk.ReadImage(str(file))
+    changed = sitk.GetImageFromArray(function(sitk.GetArrayFromImage(image).astype(dtype)))
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, str(file))
+
+
+def set_first(value):
+    def change(voxels):
+        voxels[0, 0, 0] = value
+        return voxels
+
+    return change
+
+
+@pytest.mark.parametrize("file", ["Dataset101_A/imagesTr/A_01_0000.nii.gz", "Dataset102_B/imagesTr/B_00_0000.nii.gz"])
+class TestDamagedScans:
+    def test_truncated(self, centres, refuses, file):
+        path = centres / "nnUNet_raw" / file
+        path.write_bytes(path.read_bytes()[:2000])
+        refuses(centres, PLAN, path.name, "truncated")
+
+    def test_not_an_image(self, centres, refuses, file):
+        (centres / "nnUNet_raw" / file).write_text("no image")
+        refuses(centres, PLAN, file)
+
+    def test_nan(self, centres, refuses, file):
+        change_voxels(centres / "nnUNet_raw" / file, set_first(np.nan))
+        refuses(centres, PLAN, file, "NaN")
+
+
+def test_label_outside_dataset_json(centres, refuses):
+    change_voxels(centres / "nnUNet_raw" / "Dataset101_A" / "labelsTr" / "A_00.nii.gz", set_first(7), np.uint8)
+    refuses(centres, PLAN, "A_00.nii.gz", "undeclared values 7")
+
+
+def test_image_and_label_on_other_grids(centres, refuses):
+    file = centres / "nnUNet_raw" / "Dataset101_A" / "labelsTr" / "A_00.nii.gz"
+    label = sitk.ReadImage(str(file))
+    label.SetOrigin((5.0, 0.0, 0.0))
+    sitk.WriteImage(label, str(file))
+    refuses(centres, PLAN, "A_00", "share one grid")
+
+
+def test_one_slice_images_cannot_be_planned(nnunet_folders, make_centre, monkeypatch):
+    make_centre(101, "A")
+    make_centre(102, "B", labels=False)
+    monkeypatch.setattr("nnunet_da.planning._stock_plans", lambda *_: {"configurations": {"2d": {}}})
+    with pytest.raises(UserError, match="one slice"):
+        plan(PlanRequest("101", ["102"], "uda", processes=1))

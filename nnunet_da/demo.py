@@ -62,7 +62,7 @@ class Demo:
     def environment(self) -> dict[str, str]:
         """For stock commands: our folders, our trainers, no needless processes."""
         folders = {name: str(self.folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-        processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "OMP_THREAD_LIMIT": "1"}  # two arms at a time, a core each
+        processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
         return {**os.environ, **folders, **processes, "nnUNet_extTrainer": str(paths.trainers_dir()), "PYTHONUNBUFFERED": "1"}
 
 
@@ -114,16 +114,16 @@ def _plan_and_preprocess(demo: Demo) -> None:
 
 
 def _train(demo: Demo) -> None:
-    """Two arms at a time; each computes on one core."""
-    _say(f"train by stock nnUNetv2_train: {', '.join(ARM_NAMES[arm] for arm in demo.arms)}")
+    """One arm after the other: stock training takes every core, and two at a time would fight for them."""
     epochs = EPOCHS_FULL if demo.full else EPOCHS
-    with tqdm(total=epochs * len(demo.arms), desc="Training epochs") as bar, ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(_train_arm, demo, arm, trainer) for arm, trainer in demo.arms.items()]
-        while not all(job.done() for job in jobs):
-            time.sleep(1)
-            logs = [demo.folder / "logs" / f"train_{arm}.log" for arm in demo.arms]
-            bar.update(sum(log.read_text().count("Epoch time") for log in logs if log.is_file()) - bar.n)
-        for job in jobs:
+    for arm, trainer in demo.arms.items():
+        _say(f"train by stock nnUNetv2_train: {ARM_NAMES[arm]}")
+        log = demo.folder / "logs" / f"train_{arm}.log"
+        with tqdm(total=epochs, desc="Training epochs") as bar, ThreadPoolExecutor(1) as pool:
+            job = pool.submit(_train_arm, demo, arm, trainer)
+            while not job.done():
+                time.sleep(0.5)
+                bar.update((log.read_text().count("Epoch time") if log.is_file() else 0) - bar.n)
             job.result()
 
 

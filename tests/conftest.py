@@ -135,7 +135,7 @@ def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
 
     def make(name: str, plans: str, initialize: bool = True, fold: int = 0, **changes):
         if changes:
-            plans = _changed_plans(two_centres, plans, changes)
+            plans = _changed_plans(plans, changes)
         trainer = get_trainer_from_args("101", "3d_fullres", fold, name, plans, device=torch.device("cpu"))
         if initialize:
             trainer.initialize()
@@ -144,8 +144,8 @@ def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def _changed_plans(root: Path, name: str, changes: dict) -> str:
-    folder = root / "nnUNet_preprocessed" / "Dataset101_A"
+def _changed_plans(name: str, changes: dict) -> str:
+    folder = Path(os.environ["nnUNet_preprocessed"]) / "Dataset101_A"
     plans = json.loads((folder / f"{name}.json").read_text())
     configuration = plans["configurations"]["3d_fullres"]
     configuration["nnunet_da"].update(changes)

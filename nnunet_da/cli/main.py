@@ -5,6 +5,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from nnunet_da import __version__
 from nnunet_da.errors import CheckFailed, UserError
@@ -26,25 +27,31 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns 0 done, 1 a check failed, 2 bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser_for(arguments)
-    options = parser.parse_args(arguments)
-    if options.verb is None:
-        parser.print_help()
-        return 2
     try:
+        parser = _parser_for(arguments)
+        options = parser.parse_args(arguments)
+        if options.verb is None:
+            parser.print_help()
+            return 2
         return options.run(options) or 0
     except (UserError, CheckFailed) as error:
-        if options.debug:
+        if "--debug" in arguments:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong options like every other bad input; its sub-parsers do so too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} -h")
+
+
 def _parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """A parser that knows every verb by name and loads only the one asked for."""
-    parser = argparse.ArgumentParser(prog="nnunet-da", description="Domain adaptation for stock nnU-Net v2.")
+    parser = _Parser(prog="nnunet-da", description="Domain adaptation for stock nnU-Net v2.")
     parser.add_argument("--version", action="version", version=f"nnunet-da {__version__}")
-    parser.set_defaults(debug=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     asked_for = next((argument for argument in arguments if argument in VERBS), None)
     for verb, (module_name, help_line) in VERBS.items():

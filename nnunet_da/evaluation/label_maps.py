@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_da.conversion.nifti_voxels import refuse_damaged_nifti
+from nnunet_da.conversion.images import read_image as read_volume
 from nnunet_da.errors import UserError
 
 FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz", ".hdr", ".tif", ".tiff", ".png", ".bmp")
@@ -79,17 +79,21 @@ def check_same_geometry(reference: Geometry, prediction: Geometry, case: str) ->
 
 
 def read_image(file: Path) -> sitk.Image:
-    """A whole, single-channel image. Raises UnreadableError where the file is truncated, damaged or no image."""
+    """A whole image of two or three dimensions with one value per voxel.
+
+    Raises:
+        UnreadableError: the file is truncated, damaged or no image.
+        UserError: several values per voxel, or other dimensions.
+    """
     header = _header(file)
-    if header.GetNumberOfComponents() != 1:
-        raise UserError(f"{file} must have one value per voxel, got {header.GetNumberOfComponents()}: save it as a single-channel image.")
+    dimensions, components = header.GetDimension(), header.GetNumberOfComponents()
+    if components != 1 or dimensions not in (2, 3):
+        raise UserError(
+            f"{file} must have 2 or 3 dimensions and one value per voxel, got {dimensions} and {components}: write one file per volume."
+        )
     try:
-        if header.HasMetaDataKey("nifti_type"):  # SimpleITK fills what a truncated NIfTI lacks and turns NaN into 0, silently
-            refuse_damaged_nifti(file, {key: header.GetMetaData(key) for key in header.GetMetaDataKeys()})
-        return sitk.ReadImage(str(file))
-    except (RuntimeError, OSError) as error:
-        raise _unreadable(file, error) from error
-    except UserError as error:
+        return read_volume(file) if dimensions == 3 else sitk.ReadImage(str(file))
+    except (UserError, RuntimeError) as error:
         raise UnreadableError(str(error)) from error
 
 
@@ -122,7 +126,7 @@ def _header(file: Path) -> sitk.ImageFileReader:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise _unreadable(file, error) from error
+        raise UnreadableError(f"{file} must be an image that SimpleITK can read, but it is empty, damaged or of another kind.") from error
     return reader
 
 
@@ -132,8 +136,3 @@ def _close(first: tuple[float, ...], second: tuple[float, ...], *, rtol: float, 
 
 def _geometry(header: Any) -> Geometry:
     return Geometry(tuple(header.GetSize()), tuple(header.GetSpacing()), tuple(header.GetOrigin()), tuple(header.GetDirection()))
-
-
-def _unreadable(file: Path, reason: object) -> UnreadableError:
-    last_line = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
-    return UnreadableError(f"{file} must be a whole image SimpleITK can read, but it is truncated, damaged or no image ({last_line}).")

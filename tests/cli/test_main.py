@@ -57,14 +57,20 @@ def test_errors_that_are_ours_are_not_hidden(verb):
         command.main(["probe"])
 
 
-def test_unknown_verb(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(["improve"])
-    assert stopped.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert "error:" in last
-    assert "improve" in last
-    assert "convert" in last  # says what there is
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["improve"], ("improve", "convert")),  # says what there is
+        (["plan"], ("-d", "-t", "nnunet-da plan -h")),
+        (["phantom", "-d", "x", "--name", "A", "--centre", "tulane"], ("'x'",)),
+    ],
+)
+def test_wrong_options_are_one_line(capsys, arguments, words):
+    assert command.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
 
 
 def test_no_verb_prints_the_help(capsys):

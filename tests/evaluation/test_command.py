@@ -70,7 +70,5 @@ def test_refuses_results_that_exist(folders, capsys):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two"])
-def test_refuses_impossible_processes(folders, value):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments(folders, "--processes", value))
-    assert stopped.value.code == 2
+def test_refuses_impossible_processes(folders, value, capfd):
+    assert "a whole number of 1 or more" in refused(folders, capfd, "--processes", value)

@@ -58,6 +58,21 @@ def test_refuses_colours(tmp_path):
         read_label_map(file)
 
 
+def test_refuses_four_dimensions(tmp_path):
+    import SimpleITK as sitk
+
+    file = tmp_path / "a.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4, 5), np.uint8), isVector=False), str(file))
+    with pytest.raises(UserError, match="2 or 3 dimensions"):
+        read_label_map(file)
+
+
+def test_reads_two_dimensions(tmp_path, write):
+    found, geometry = read_label_map(write(LABELS[0], tmp_path / "a.png", (1.0, 1.0)))
+    assert (found == LABELS[0]).all()
+    assert len(geometry.spacing_mm) == 2
+
+
 def test_a_folder_is_searched_for_images_alone(tmp_path, write):
     write(LABELS, tmp_path / "b.nii.gz")
     write(LABELS, tmp_path / "a.with.dots.nrrd")

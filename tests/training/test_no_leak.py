@@ -1,0 +1,89 @@
+"""What we ourselves make different between the domains: nothing.
+
+Two phantom centres that follow one law are planned, preprocessed, loaded and encoded like source and target; a probe on the very tensors
+that enter the alignment terms must stay at chance. The same probe finds a real difference (another kernel and noise), so it is not blind.
+"""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args
+
+from nnunet_da import paths
+from nnunet_da.evaluation.probe import domain_probe
+from nnunet_da.phantom.cohort import Window, centre
+from nnunet_da.phantom.dataset import write_dataset
+from nnunet_da.planning import PlanRequest, plan
+from nnunet_da.preprocessing import preprocess
+
+pytestmark = pytest.mark.slow
+SAME_LAW = {"severity": 0, "population": False, "joint": False, "cortex": False}
+OTHER_SCANNER = {**SAME_LAW, "kernel": True, "noise": True}
+CASES, BATCHES = 20, 30
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """law -> a folder with a planned and preprocessed pair of centres."""
+    made = {}
+    for law, switches in (("same", SAME_LAW), ("other", OTHER_SCANNER)):
+        root = tmp_path_factory.mktemp(law)
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            (root / name).mkdir()
+        window = Window(size_mm=(120.0, 120.0, 120.0), pixel_mm=2.0)
+        write_dataset(root / "nnUNet_raw", 101, "A", centre("tulane", **switches), CASES, 0, 1, window=window)
+        write_dataset(root / "nnUNet_raw", 102, "B", centre("rochester", **switches), CASES, 0, 2, labels=False, window=window)
+        made[law] = root
+    return made
+
+
+def probe(root, monkeypatch, preset, trainer_name, **options):
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(root / name))
+    monkeypatch.setenv("nnUNet_extTrainer", str(paths.trainers_dir()))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    with contextlib.redirect_stdout(io.StringIO()):
+        file, configuration = plan(PlanRequest("101", ["102"], preset, {"seed": 1}, **options))
+        preprocess("101", file.stem, configuration, processes=1)
+        trainer = get_trainer_from_args("101", configuration, "all", trainer_name, file.stem, device=torch.device("cpu"))
+        trainer.initialize()
+    seen = {"source": [], "target": []}
+
+    def record(source, target):
+        for name, batch in (("source", source), ("target", target)):
+            seen[name] += [(case, row.numpy()) for case, row in zip(batch.cases, batch.pooled, strict=True)]
+        return dict.fromkeys(trainer.terms, torch.zeros(()))
+
+    trainer.adaptation_losses = record
+    loader, _ = trainer.get_dataloaders()
+    trainer.network.eval()
+    with torch.no_grad():
+        for batch in (next(loader) for _ in range(BATCHES)):
+            _, features = trainer.network(trainer._images(batch), n_labelled=len(batch["data"]), with_features=True)
+            trainer._alignment(features.float(), batch)
+    tensors = {name: (np.stack([row for _, row in rows]), [case for case, _ in rows]) for name, rows in seen.items()}
+    return domain_probe(tensors["source"][0], tensors["target"][0], tensors["source"][1], tensors["target"][1], permutations=100)
+
+
+ARMS = [
+    ("pf_daformer_demo", "nnUNetTrainer_PFDAformer", {"patch_size": [48, 48, 48]}),  # larger than a scan: padding on every side
+    ("pf_daformer_demo", "nnUNetTrainer_PFDAformer", {"patch_size": [32, 32, 32]}),  # smaller: patches are cut anywhere
+    ("uda", "nnUNetTrainer_UDA_GRL_MMD", {"spacing_mm": [4.0, 4.0, 4.0]}),  # stock network, foreground forced in the source
+]
+
+
+@pytest.mark.parametrize(("preset", "trainer", "options"), ARMS, ids=["padded", "cut", "forced"])
+def test_identical_centres_cannot_be_told_apart(folders, monkeypatch, preset, trainer, options):
+    result = probe(folders["same"], monkeypatch, preset, trainer, **options)
+    print(result)
+    assert result.at_chance, result
+
+
+def test_the_probe_finds_another_scanner(folders, monkeypatch):
+    result = probe(folders["other"], monkeypatch, *ARMS[0][:2], **ARMS[0][2])
+    print(result)
+    assert result.auc > 0.8
+    assert not result.at_chance, result

@@ -137,7 +137,7 @@ def draw_centres() -> None:
     full = scan_case(centre("rochester", 1), 22, window=Window(full_field=True))
     figure, axis = plt.subplots(figsize=(6, 6))
     middle = int(np.nonzero(full.label.any(axis=(1, 2)))[0].mean())
-    axis.imshow(full.image[middle + 6], **GREY)
+    axis.imshow(full.image[middle + 6], cmap="gray", vmin=-700, vmax=500)
     axis.contour(full.label[middle + 6], [0.5], colors="r", linewidths=0.6)
     axis.axis("off")
     _save(figure, "phantom_full_field.png")
@@ -164,7 +164,7 @@ def _draw_views(row: np.ndarray, image: np.ndarray, label: np.ndarray, spacing: 
 
 def _save(figure: plt.Figure, name: str) -> None:
     figure.tight_layout()
-    figure.savefig(PICTURES / name, dpi=65)
+    figure.savefig(PICTURES / name, dpi=60)
     plt.close(figure)
 
 

@@ -42,6 +42,8 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         self.settings = settings_from_plans(self.configuration_manager.configuration)
         self._refuse_unsupported()
         self._apply_settings()
+        if self.device.type == "cpu":
+            torch.set_flush_denormal(True)  # early gradients are so small that the CPU would take up to ten times as long
         self.heads = nn.ModuleDict()
         self.heads_optimizer: torch.optim.Optimizer | None = None
         self._observations: dict[str, Any] = {}

@@ -167,16 +167,16 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         steps = self.current_epoch * self.num_iterations_per_epoch + self._steps_done_in_epoch
         return min(1.0, steps / (self.num_epochs * self.num_iterations_per_epoch))
 
-    def _alignment(self, features: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Terms on samples drawn alike: the source's without foreground forcing, and the target's."""
-        n_source = len(batch["data"])
+    def domain_batches(self, features: Tensor, batch: dict[str, Any]) -> tuple[DomainBatch, DomainBatch]:
+        """What the terms see of (B, C', ...) bottleneck features: samples drawn alike, not source samples with forced foreground."""
+        n_source, pooling = len(batch["data"]), self.settings.pooling
         n_random = round(n_source * (1 - self.oversample_foreground_percent))
-        inside_source, inside_target = self._inside(batch["data"]), self._inside(batch["data_target"])
-        pooling = self.settings.pooling
-        inside_source = None if inside_source is None else inside_source[:n_random]
+        inside_source, inside_target = self._inside(batch["data"][:n_random]), self._inside(batch["data_target"])
         source = domain_batch(features[:n_random], inside_source, pooling, list(batch["keys"])[:n_random])
-        target = domain_batch(features[n_source:], inside_target, pooling, list(batch["keys_target"]))
-        losses = self.adaptation_losses(source, target)
+        return source, domain_batch(features[n_source:], inside_target, pooling, list(batch["keys_target"]))
+
+    def _alignment(self, features: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        losses = self.adaptation_losses(*self.domain_batches(features, batch))
         if set(losses) != set(self.terms):
             raise ValueError(f"{type(self).__name__} names the terms {self.terms}, but adaptation_losses returned {tuple(losses)}.")
         return losses

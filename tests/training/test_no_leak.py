@@ -7,17 +7,16 @@ that enter the alignment terms must stay at chance. The same probe finds a real 
 import contextlib
 import io
 
-import numpy as np
 import pytest
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunet_da import paths
-from nnunet_da.evaluation.probe import domain_probe
 from nnunet_da.phantom.cohort import Window, centre
 from nnunet_da.phantom.dataset import write_dataset
 from nnunet_da.planning import PlanRequest, plan
 from nnunet_da.preprocessing import preprocess
+from nnunet_da.training.probing import probe_alignment
 
 pytestmark = pytest.mark.slow
 SAME_LAW = {"severity": 0, "population": False, "joint": False, "cortex": False}
@@ -50,22 +49,7 @@ def probe(root, monkeypatch, preset, trainer_name, **options):
         preprocess("101", file.stem, configuration, processes=1)
         trainer = get_trainer_from_args("101", configuration, "all", trainer_name, file.stem, device=torch.device("cpu"))
         trainer.initialize()
-    seen = {"source": [], "target": []}
-
-    def record(source, target):
-        for name, batch in (("source", source), ("target", target)):
-            seen[name] += [(case, row.numpy()) for case, row in zip(batch.cases, batch.pooled, strict=True)]
-        return dict.fromkeys(trainer.terms, torch.zeros(()))
-
-    trainer.adaptation_losses = record
-    loader, _ = trainer.get_dataloaders()
-    trainer.network.eval()
-    with torch.no_grad():
-        for batch in (next(loader) for _ in range(BATCHES)):
-            _, features = trainer.network(trainer._images(batch), n_labelled=len(batch["data"]), with_features=True)
-            trainer._alignment(features.float(), batch)
-    tensors = {name: (np.stack([row for _, row in rows]), [case for case, _ in rows]) for name, rows in seen.items()}
-    return domain_probe(tensors["source"][0], tensors["target"][0], tensors["source"][1], tensors["target"][1], permutations=100)
+    return probe_alignment(trainer, BATCHES, permutations=100)
 
 
 ARMS = [

@@ -3,7 +3,7 @@
 Plain: encoder on all samples, decoder and supervised loss on the source, one backward; no alignment, no gradient norms, no logging.
 Stock: a stock nnU-Net step on as many samples as both domains have together. All in one process, rounds interleaved, medians.
 
-usage: python benchmarks/step.py [--rounds 15] [--device cpu]
+usage: python benchmarks/step.py [--rounds 5] [--device cpu]
 """
 
 import argparse
@@ -22,14 +22,14 @@ import torch
 ARMS = (
     ("nnUNetTrainer_PFDAformer", "pf_daformer_demo", {"patch_size": [48, 48, 48]}),
     ("nnUNetTrainer_PFDAformer", "pf_daformer_small", {"patch_size": [64, 64, 64]}),
-    ("nnUNetTrainer_UDA_GRL_MMD", "uda", {}),
+    ("nnUNetTrainer_UDA_GRL_MMD", "uda", {"spacing_mm": [5.0, 4.0, 4.0]}),
 )
 LIMIT = 1.10
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     device = torch.device(options.device)

@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 demo: install  ## the whole job on the synthetic phantom, results in demo/
-	$(BIN)/nnunet-da demo -o demo
+	$(BIN)/nnunet-da demo -o demo --overwrite
 
 test: install  ## default tests
 	$(PYTEST) -n $(JOBS)

@@ -123,7 +123,9 @@ def _train(demo: Demo) -> None:
             job = pool.submit(_train_arm, demo, arm, trainer)
             while not job.done():
                 time.sleep(0.5)
-                bar.update((log.read_text().count("Epoch time") if log.is_file() else 0) - bar.n)
+                done = log.read_text().count("Epoch time") if log.is_file() else 0
+                if done > bar.n:
+                    bar.update(done - bar.n)
             job.result()
 
 

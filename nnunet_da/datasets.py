@@ -90,10 +90,30 @@ def find_dataset(id_or_name: str | int) -> RawDataset:
     """
     folder = _dataset_folder(str(id_or_name))
     description = read_json(folder / "dataset.json", f"{folder.name} needs its dataset.json")
-    for key in ("channel_names", "labels", "file_ending"):
-        if key not in description:
-            raise UserError(f"{folder.name}/dataset.json must hold '{key}', it holds {', '.join(description)}: add it")
+    for key, kind in (("channel_names", dict), ("labels", dict), ("file_ending", str)):
+        if not isinstance(description.get(key), kind):
+            raise UserError(f"{folder.name}/dataset.json must hold '{key}' as nnU-Net wants it, got {description.get(key)!r}: correct it")
+    values = [item for value in description["labels"].values() for item in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(value, int) for value in values):
+        raise UserError(f"labels in {folder.name}/dataset.json must be whole numbers or lists of them, got {values}: correct them")
     return RawDataset(folder, description)
+
+
+def image_size(file: Path) -> tuple[int, ...]:
+    """Size of an image from its header.
+
+    Raises:
+        UserError: the header cannot be read.
+    """
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        raise UserError(f"the image {file} cannot be read: it is damaged or of an unknown format") from None
+    return tuple(reader.GetSize())
 
 
 def read_json(file: Path, why: str) -> dict[str, Any]:
@@ -120,7 +140,7 @@ def _dataset_folder(id_or_name: str) -> Path:
     root = paths.nnunet_raw()
     if id_or_name.startswith("Dataset"):
         found = [root / id_or_name] if (root / id_or_name).is_dir() else []
-    elif id_or_name.isdigit():
+    elif id_or_name.isascii() and id_or_name.isdecimal():
         found = sorted(folder for folder in root.glob(f"Dataset{int(id_or_name):03d}_*") if folder.is_dir())
     else:
         raise UserError(f"a dataset must be given as an id such as 101 or a name such as Dataset101_CENTRE, got '{id_or_name}'")

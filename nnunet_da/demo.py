@@ -46,6 +46,10 @@ class Demo:
     full: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"the seed must be 0 or more, got {self.seed}")
+
     @property
     def arms(self) -> dict[str, str]:
         return ARMS | (MORE_ARMS if self.full else {})

@@ -5,16 +5,17 @@ The target contributes its name and its number of channels, nothing else: finger
 
 import contextlib
 import io
-import shutil
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nnunet_da import paths
-from nnunet_da.datasets import RawDataset, find_dataset, read_json, write_json
+from nnunet_da.datasets import RawDataset, find_dataset, image_size, read_json, write_json
 from nnunet_da.errors import UserError
 from nnunet_da.integrity import check_readable
-from nnunet_da.settings import PLANS_KEY, AdaptationSettings, settings_from_dict, settings_to_dict
+from nnunet_da.settings import PLANS_KEY, AdaptationSettings, settings_from_dict, settings_from_plans, settings_to_dict
 
 TRANSUNET3D = "nnunet_da.networks.transunet3d.TransUNet3D"
 LEFT_RIGHT_AXIS = 2  # x of a (Z, Y, X) array before nnU-Net's transposition
@@ -110,14 +111,13 @@ def plan(request: PlanRequest) -> tuple[Path, str]:
     preset = load_preset(request.preset)
     source, targets = find_dataset(request.source), [find_dataset(target) for target in request.targets]
     check_domains(source, targets)
-    settings = _settings(preset, request, targets)
     _check_trainer(request.trainer, preset)
-    _check_batch(request.batch_size or preset.batch_size, settings)
-    _check_patch(preset, request)
-    folder = paths.nnunet_preprocessed() / source.name
-    file = folder / f"{preset.plans_name}.json"
+    file = paths.nnunet_preprocessed() / source.name / f"{preset.plans_name}.json"
     if request.variant is not None:
-        return file, _add_variant(file, request.variant, settings, source, request)
+        return file, _add_variant(file, request.variant, source, targets, request)
+    settings = _settings(preset.settings, request, targets)
+    settings.check_batch(preset.batch_size if request.batch_size is None else request.batch_size)
+    _check_geometry(preset, request, settings, source)
     if file.exists() and not request.overwrite:
         raise UserError(
             f"plans {file.name} of {source.name} exist already: give --name NAME to add a variant, or --overwrite to replace them"
@@ -154,22 +154,23 @@ def check_domains(source: RawDataset, targets: list[RawDataset]) -> None:
     source.training_labels()
 
 
-def _settings(preset: Preset, request: PlanRequest, targets: list[RawDataset]) -> AdaptationSettings:
-    reserved = {"target_datasets", "preset"} & set(request.overrides)
-    if reserved - {"target_datasets"}:
+def _settings(base: dict[str, Any], request: PlanRequest, targets: list[RawDataset]) -> AdaptationSettings:
+    if "preset" in request.overrides:
         raise UserError("setting 'preset' is chosen with --preset, not with --set")
     cases: dict[str, list[str] | None] = {target.name: None for target in targets}
-    values = {**preset.settings, "target_datasets": cases, **request.overrides, "preset": request.preset}
-    settings = settings_from_dict(values)
+    settings = settings_from_dict({"target_datasets": cases, **base, **request.overrides, "preset": request.preset})
     _check_target_cases(settings, targets)
     return settings
 
 
 def _check_target_cases(settings: AdaptationSettings, targets: list[RawDataset]) -> None:
     by_name = {target.name: target for target in targets}
+    if set(settings.target_datasets) != set(by_name):
+        named = ", ".join(settings.target_datasets) or "none"
+        raise UserError(f"setting 'target_datasets' must name the targets given with -t ({', '.join(by_name)}), got {named}")
     for name, cases in settings.target_datasets.items():
-        if name not in by_name:
-            raise UserError(f"setting 'target_datasets' must name the targets given with -t ({', '.join(by_name)}), got {name}")
+        if cases == []:
+            raise UserError(f"setting 'target_datasets' must name cases of {name}, or null for all of them, got an empty list")
         unknown = sorted(set(cases or []) - set(by_name[name].training_images()))
         if unknown:
             raise UserError(f"setting 'target_datasets' must name training cases of {name}, got '{unknown[0]}', which it does not have")
@@ -186,60 +187,93 @@ def _check_trainer(trainer: str | None, preset: Preset) -> None:
         raise UserError(f"{trainer} needs a preset with TransUNet3D such as pf_daformer, this preset plans {network}: choose a UDA trainer")
 
 
-def _check_batch(batch_size: int, settings: AdaptationSettings) -> None:
-    random_samples = settings.random_source_samples(batch_size)
-    if batch_size < 2 or random_samples < 2:
-        raise UserError(
-            "alignment needs at least 2 samples per domain that are drawn alike,"
-            f" got a batch of {batch_size} of which {random_samples} are free of foreground forcing"
-            f" (oversample_foreground_percent={settings.oversample_foreground_percent}):"
-            " plan a larger batch, or set oversample_foreground_percent=0"
-        )
+def _check_geometry(preset: Preset, request: PlanRequest, settings: AdaptationSettings, source: RawDataset) -> None:
+    """Refuse patch, spacing, deep supervision and scans that the preset's network cannot take."""
+    if request.spacing_mm is not None:
+        if preset.spacing_mm == "native":
+            raise UserError(f"the preset {request.preset} keeps native voxels: leave --spacing out or choose another preset")
+        if len(request.spacing_mm) != 3 or not all(0 < value < math.inf for value in request.spacing_mm):
+            raise UserError(f"the spacing must be three positive numbers Z Y X in mm, got {request.spacing_mm}")
+    if preset.network is not None and settings.deep_supervision:
+        raise UserError(f"the network of the preset {request.preset} has no deep supervision: leave deep_supervision false")
+    if request.patch_size is not None:
+        _check_patch(preset, request.preset, request.patch_size)
+    first = next(iter(source.training_images().values()))[0]
+    if min(image_size(first)) == 1:
+        raise UserError(f"presets plan 3D images, {first.name} of {source.name} has one slice: use a dataset of volumes")
 
 
-def _check_patch(preset: Preset, request: PlanRequest) -> None:
+def _check_patch(preset: Preset, name: str, patch_size: list[int]) -> None:
     """Build the network on no memory at all: it knows which patches it can take."""
-    if request.patch_size is None:
-        return
     if preset.network is None:
         raise UserError("the patch size of a preset with a stock network follows from the network's planning: leave --patch-size out")
-    if len(request.patch_size) != 3 or min(request.patch_size) < 1:
-        raise UserError(f"the patch size must be three positive numbers Z Y X, got {request.patch_size}")
+    if len(patch_size) != 3 or min(patch_size) < 1:
+        raise UserError(f"the patch size must be three positive numbers Z Y X, got {patch_size}")
     import torch
 
     from nnunet_da.networks import TransUNet3D
 
     try:
         with torch.device("meta"):
-            TransUNet3D(1, 2, **{**preset.network["arch_kwargs"], "patch_size": request.patch_size})
+            TransUNet3D(1, 2, **{**preset.network["arch_kwargs"], "patch_size": patch_size})
     except ValueError as error:
-        raise UserError(f"the patch {request.patch_size} does not fit the preset {request.preset}: {error}") from error
+        raise UserError(f"the patch {patch_size} does not fit the preset {name}: {error}") from error
 
 
-def _add_variant(file: Path, variant: str, settings: AdaptationSettings, source: RawDataset, request: PlanRequest) -> str:
-    if not variant.replace("_", "").isalnum() or "__" in variant:
+def _add_variant(file: Path, variant: str, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> str:
+    """A configuration that is its parent but for the settings given now."""
+    if not re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", variant):
         raise UserError(f"a variant's name must consist of letters, digits and single underscores, got '{variant}'")
-    if request.patch_size or request.batch_size or request.spacing_mm:
+    if request.patch_size is not None or request.batch_size is not None or request.spacing_mm is not None:
         raise UserError("a variant shares patch, batch and spacing with its parent: leave --patch-size, --batch-size and --spacing out")
     plans = read_json(file, f"a variant needs the plans {file.name} of {source.name}, made by `nnunet-da plan` without --name")
-    name = f"3d_fullres_{variant}"
+    check_plans(plans, source.name, "3d_fullres")
+    name, parent = f"3d_fullres_{variant}", plans["configurations"]["3d_fullres"]
     if name in plans["configurations"] and not request.overwrite:
         raise UserError(f"configuration {name} exists already in {file.name}: choose another --name, or --overwrite it")
+    planned = settings_from_plans(parent)
+    if set(planned.target_datasets) != {target.name for target in targets}:
+        raise UserError(
+            f"a variant shares the preprocessed targets of its parent ({', '.join(planned.target_datasets)}),"
+            f" got {', '.join(target.name for target in targets)}: make plans of their own for other targets"
+        )
+    settings = _settings(settings_to_dict(planned), request, targets)
+    settings.check_batch(parent["batch_size"])
+    if settings.deep_supervision and not planned.deep_supervision:
+        raise UserError("a variant cannot switch deep supervision on where its parent has none: leave deep_supervision out")
     plans["configurations"][name] = {"inherits_from": "3d_fullres", PLANS_KEY: settings_to_dict(settings)}
     write_json(plans, file)
     return name
+
+
+def check_plans(plans: dict[str, Any], dataset_name: str, configuration_name: str) -> None:
+    """Refuse what is no plans file, plans of another dataset, and an absent configuration.
+
+    Raises:
+        UserError: as above.
+    """
+    missing = [key for key in ("dataset_name", "plans_name", "configurations") if key not in plans]
+    if missing:
+        raise UserError(f"a plans file must hold '{missing[0]}', this one does not: name a file that `nnunet-da plan` made")
+    if plans["dataset_name"] != dataset_name:
+        raise UserError(
+            f"plans {plans['plans_name']} must be those of {dataset_name}, they are of {plans['dataset_name']}:"
+            " moving plans between datasets needs 'dataset_name' rewritten, plan again instead"
+        )
+    if configuration_name not in plans["configurations"]:
+        raise UserError(f"the configuration must be one of {', '.join(plans['configurations'])}, got '{configuration_name}'")
 
 
 def _plans(source: RawDataset, preset: Preset, settings: AdaptationSettings, request: PlanRequest) -> dict[str, Any]:
     plans = _stock_plans(source, preset, request)
     kept = ("3d_fullres",) if preset.network else ("2d", "3d_fullres", "3d_lowres")
     plans["configurations"] = {name: plans["configurations"][name] for name in kept if name in plans["configurations"]}
-    if "3d_fullres" not in plans["configurations"]:
-        raise UserError(f"presets plan 3D images, the images of {source.name} have one slice: use a dataset of volumes")
     _set_padding(plans, preset)
     for name, configuration in plans["configurations"].items():
         configuration.pop("next_stage", None)
         _set_resampling(configuration, preset)
+        configuration["batch_size"] = _batch_size(configuration["batch_size"], name, preset, request)
+        settings.check_batch(configuration["batch_size"])
         if name == "3d_fullres":
             _set_network(configuration, plans["transpose_forward"], preset, request)
         configuration[PLANS_KEY] = {**settings_to_dict(settings), "mirror_axes": _mirror_axes(plans, name, preset, settings)}
@@ -257,13 +291,11 @@ def _stock_plans(source: RawDataset, preset: Preset, request: PlanRequest) -> di
         str(Path(nnunetv2.__path__[0]) / "experiment_planning"), preset.planner, "nnunetv2.experiment_planning"
     )
     planner_without_saving = type(planner_class.__name__, (planner_class,), {"save_plans": lambda self, plans: None})
-    folder = paths.nnunet_preprocessed() / source.name
     with contextlib.redirect_stdout(io.StringIO()), paths.one_worker_at_least():
         extract_fingerprint_dataset(source.dataset_id, num_processes=request.processes, clean=request.overwrite, verbose=False)
         spacing = request.spacing_mm or (preset.spacing_mm if isinstance(preset.spacing_mm, list) else None)
         planner = planner_without_saving(source.name, plans_name=preset.plans_name, overwrite_target_spacing=spacing)
         plans = planner.plan_experiment()
-    shutil.copy(source.folder / "dataset.json", folder / "dataset.json")
     recursive_fix_for_json_export(plans)
     return plans
 
@@ -286,8 +318,14 @@ def _set_resampling(configuration: dict[str, Any], preset: Preset) -> None:
             configuration[f"resampling_fn_{kind}_kwargs"]["force_separate_z"] = preset.force_separate_z
 
 
+def _batch_size(planned: int, name: str, preset: Preset, request: PlanRequest) -> int:
+    """Per domain: what the user says, else the preset's; 2d keeps a larger one of the planner."""
+    if request.batch_size is not None:
+        return request.batch_size
+    return max(planned, preset.batch_size) if name == "2d" else preset.batch_size
+
+
 def _set_network(configuration: dict[str, Any], transpose_forward: list[int], preset: Preset, request: PlanRequest) -> None:
-    configuration["batch_size"] = request.batch_size or preset.batch_size
     patch = request.patch_size or preset.patch_size
     if patch is not None:
         configuration["patch_size"] = [patch[axis] for axis in transpose_forward]

@@ -6,6 +6,7 @@ No label of a target is ever opened: its scans go through the stock preprocessor
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +19,7 @@ from nnunet_da import __version__, paths
 from nnunet_da.datasets import RawDataset, find_dataset, read_json, write_json
 from nnunet_da.errors import UserError
 from nnunet_da.integrity import check_readable
-from nnunet_da.planning import check_domains
+from nnunet_da.planning import check_domains, check_plans
 from nnunet_da.settings import settings_from_plans
 
 
@@ -28,11 +29,13 @@ class TargetCache:
 
     Attributes:
         folder: nothing but nnU-Net's own file types.
-        record: JSON beside it: hash of what preprocessing depends on, and the cases.
+        record: JSON beside it: hash of what preprocessing depends on, the cases, and the scans they were made from.
+        target_name: the target dataset.
     """
 
     folder: Path
     record: Path
+    target_name: str
 
     def check(self, plans: dict[str, Any], configuration: dict[str, Any]) -> list[str]:
         """Cases of the cache.
@@ -46,17 +49,33 @@ class TargetCache:
         record = read_json(self.record, "the target cache needs its record")
         if record.get("preprocessing_hash") != preprocessing_hash(plans, configuration):
             raise UserError(f"the target cache {self.folder.name} must fit the plans, but it was made with other ones: {remedy}")
-        missing = [case for case in record["cases"] if not (self.folder / f"{case}.b2nd").is_file()]
+        kinds = (".b2nd", "_seg.b2nd", ".pkl")
+        missing = [case for case in record["cases"] if not all((self.folder / f"{case}{kind}").is_file() for kind in kinds)]
         if missing:
             raise UserError(f"the target cache {self.folder.name} must be complete, but '{missing[0]}' is missing from it: {remedy}")
+        if self.scans is not None and self.scans != record.get("scans"):
+            raise UserError(f"the scans of {self.target_name} must be those in the target cache, but they have changed since: {remedy}")
         return list(record["cases"])
+
+    @property
+    def scans(self) -> dict[str, int] | None:
+        """Name and bytes of the target's scans, None where the raw dataset is not at hand (on a compute node, say)."""
+        try:
+            return scan_sizes(find_dataset(self.target_name))
+        except UserError:
+            return None
 
 
 def target_cache(source_name: str, target_name: str, configuration: dict[str, Any]) -> TargetCache:
     """Where the target's preprocessed scans stand."""
     base = paths.nnunet_preprocessed() / source_name
     name = f"{configuration['data_identifier']}_target_{target_name}"
-    return TargetCache(base / name, base / f"{name}.json")
+    return TargetCache(base / name, base / f"{name}.json", target_name)
+
+
+def scan_sizes(target: RawDataset) -> dict[str, int]:
+    """File name -> bytes of every training scan."""
+    return {file.name: file.stat().st_size for files in target.training_images().values() for file in files}
 
 
 def preprocessing_hash(plans: dict[str, Any], configuration: dict[str, Any]) -> str:
@@ -80,9 +99,12 @@ def preprocess(source_id: str, plans_name: str, configuration_name: str, process
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     source = find_dataset(source_id)
+    if not re.fullmatch(r"\w+", plans_name, re.ASCII):
+        raise UserError(f"plans are named, such as PFDAformerPlans, got '{plans_name}': give the name without folder and ending")
     plans_file = paths.nnunet_preprocessed() / source.name / f"{plans_name}.json"
     plans = read_json(plans_file, f"{source.name} needs the plans {plans_name}, made by `nnunet-da plan -d {source.dataset_id}`")
     check_plans(plans, source.name, configuration_name)
+    _refuse_variant(plans, configuration_name)
     configuration = PlansManager(plans).get_configuration(configuration_name).configuration
     targets = [find_dataset(name) for name in settings_from_plans(configuration).target_datasets]
     check_domains(source, targets)
@@ -91,19 +113,7 @@ def preprocess(source_id: str, plans_name: str, configuration_name: str, process
     return written + [_preprocess_target(source, target, plans, configuration_name, processes) for target in targets]
 
 
-def check_plans(plans: dict[str, Any], dataset_name: str, configuration_name: str) -> None:
-    """Refuse plans of another dataset, an absent configuration, and variants (they share their parent's data).
-
-    Raises:
-        UserError: as above.
-    """
-    if plans["dataset_name"] != dataset_name:
-        raise UserError(
-            f"plans {plans['plans_name']} must be those of {dataset_name}, they are of {plans['dataset_name']}:"
-            " moving plans between datasets needs 'dataset_name' rewritten, plan again instead"
-        )
-    if configuration_name not in plans["configurations"]:
-        raise UserError(f"the configuration must be one of {', '.join(plans['configurations'])}, got '{configuration_name}'")
+def _refuse_variant(plans: dict[str, Any], configuration_name: str) -> None:
     parent = plans["configurations"][configuration_name].get("inherits_from")
     if parent is not None:
         raise UserError(
@@ -142,7 +152,12 @@ def _preprocess_target(source: RawDataset, target: RawDataset, plans: dict[str, 
     cache.record.unlink(missing_ok=True)
     shutil.rmtree(cache.folder, ignore_errors=True)
     temporary.replace(cache.folder)
-    record = {"preprocessing_hash": preprocessing_hash(plans, configuration), "cases": sorted(images), "nnunet_da": __version__}
+    record = {
+        "preprocessing_hash": preprocessing_hash(plans, configuration),
+        "cases": sorted(images),
+        "scans": scan_sizes(target),
+        "nnunet_da": __version__,
+    }
     write_json(record, cache.record)
     return cache.folder
 

@@ -92,6 +92,21 @@ class AdaptationSettings:
         """Samples of a source batch that are drawn like the target's, without foreground forcing (nnU-Net forces the last ones)."""
         return round(batch_size * (1 - self.oversample_foreground_percent))
 
+    def check_batch(self, batch_size: int) -> None:
+        """Refuse a batch that leaves fewer than two samples per domain to align.
+
+        Raises:
+            UserError: as above.
+        """
+        random_samples = self.random_source_samples(batch_size)
+        if batch_size < 2 or random_samples < 2:
+            raise UserError(
+                "alignment needs at least 2 samples per domain that are drawn alike,"
+                f" got a batch of {batch_size} of which {random_samples} are free of foreground forcing"
+                f" (oversample_foreground_percent={self.oversample_foreground_percent}):"
+                " plan a larger batch, or set oversample_foreground_percent=0"
+            )
+
 
 def settings_from_plans(configuration: dict[str, Any]) -> AdaptationSettings:
     """Read and check the settings of a resolved plans configuration.
@@ -142,8 +157,13 @@ def _check_ranges(settings: AdaptationSettings) -> None:
     for name in ("initial_lr", "head_lr", "clip_grad_norm"):
         value = getattr(settings, name)
         _require(name, value, value is None or value > 0, "above 0, or null")
-    for name in ("seg_mix", "oversample_foreground_percent"):
-        _require(name, getattr(settings, name), 0 <= getattr(settings, name) <= 1, "between 0 and 1")
+    for name in ("seg_mix", "oversample_foreground_percent", "focal_alpha"):
+        value = getattr(settings, name)
+        _require(name, value, value is None or 0 <= value <= 1, "between 0 and 1")
+    _require("weight_decay", settings.weight_decay, settings.weight_decay is None or settings.weight_decay >= 0, "0 or more, or null")
+    _require("seed", settings.seed, settings.seed is None or 0 <= settings.seed < 2**31, "between 0 and 2147483647, or null")
+    axes = settings.mirror_axes or []
+    _require("mirror_axes", axes, set(axes) <= {0, 1, 2} and len(set(axes)) == len(axes), "a list of different patch axes 0, 1, 2")
 
 
 def _require(name: str, value: Any, holds: bool, expected: str) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +112,7 @@ def two_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for preset, options in (
         ("pf_daformer_demo", {"patch_size": [16, 16, 16], "spacing_mm": [2.5, 2.0, 2.0]}),
         ("uda", {}),
+        ("uda_resenc", {}),
     ):
         request = PlanRequest("101", ["102"], preset, overrides={**short, "head_lr": 1e-3}, **options)
         file, configuration = plan(request)
@@ -152,3 +156,30 @@ def _changed_plans(name: str, changes: dict) -> str:
     plans["plans_name"] = f"{name}Changed"
     (folder / f"{name}Changed.json").write_text(json.dumps(plans))
     return plans["plans_name"]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """Built from this checkout."""
+    from nnunet_da import paths
+
+    root = paths.PACKAGE_DIR.parent
+    if not (root / "pyproject.toml").is_file():
+        pytest.skip("needs a checkout to build the wheel from")
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, root], check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def venv(wheel, tmp_path_factory) -> Path:
+    """The wheel installed without its dependencies. A .pth line adds the heavy packages last and does not run their own .pth files, so the
+    editable install of this checkout stays out of sight."""
+    folder = tmp_path_factory.mktemp("venv") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-q", wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    site_packages = next(folder.glob("lib/python*/site-packages"))
+    (site_packages / "heavy.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder

@@ -1,13 +1,13 @@
 """Plans: what stock nnU-Net reads from them, and every refusal leaves the folders as they were."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from nnunet_da.cli.main import main
-from nnunet_da.errors import UserError
 from nnunet_da.planning import TRANSUNET3D, PlanRequest, load_preset, plan, preset_names
 from nnunet_da.settings import settings_from_dict
 
@@ -95,6 +95,29 @@ def test_a_variant_shares_its_parents_data(centres_copy, capsys):
     assert "3d_fullres_wmmd02" in capsys.readouterr().out
 
 
+def test_a_variant_is_its_parent_but_for_what_was_set(centres_copy):
+    """Also what was set when the parent was planned, and what planning worked out, such as the mirror axes."""
+    main([*PLAN, "--preset", "pf_daformer_demo", "--set", "w_adv=0.5", "--set", "iterations_per_epoch=9", "--name", "ab"])
+    configurations = read_plans(centres_copy, "PFDAformerDemoPlans")["configurations"]
+    parent, variant = configurations["3d_fullres"]["nnunet_da"], configurations["3d_fullres_ab"]["nnunet_da"]
+    assert {name for name in parent if parent[name] != variant[name]} == {"w_adv", "iterations_per_epoch"}
+    assert variant["seed"] == 7
+
+
+def test_left_right_is_not_mirrored(make_centre, nnunet_folders):
+    make_centre(101, "A")
+    make_centre(102, "B", labels=False)
+    overrides = {"mirror_axes": None}
+    plan(PlanRequest("101", ["102"], "pf_daformer_demo", overrides, patch_size=[16, 16, 16], processes=1))
+    assert read_plans(nnunet_folders, "PFDAformerDemoPlans")["configurations"]["3d_fullres"]["nnunet_da"]["mirror_axes"] == [0, 1]
+
+
+def test_every_configuration_has_enough_samples_to_align(two_centres):
+    for name in ("UDAPlans", "UDAResEncMPlans"):
+        for configuration in read_plans(two_centres, name)["configurations"].values():
+            settings_from_dict(configuration["nnunet_da"]).check_batch(configuration["batch_size"])
+
+
 def test_replanning_keeps_the_variants(centres_copy):
     main([*PLAN, "--preset", "pf_daformer_demo", "--set", "w_mmd=0.2", "--name", "kept"])
     request = PlanRequest("101", ["102"], "pf_daformer_demo", patch_size=[16, 16, 32], processes=1, overwrite=True)
@@ -148,6 +171,15 @@ def centres(make_centre, nnunet_folders):
         (["-d", "101", "-t", "102", "--name", "a__b"], ("a__b",)),
         (["-d", "101", "-t", "102", "--name", "ab"], ("PFDAformerPlans.json",)),
         (["-d", "101", "-t", "102", "--name", "ab", "--batch-size", "4"], ("shares",)),
+        (["-d", "101", "-t", "102", "--batch-size", "0"], ("batch of 0",)),
+        (["-d", "101", "-t", "102", "--spacing", "0", "1", "1"], ("positive", "mm")),
+        (["-d", "101", "-t", "102", "--spacing", "nan", "1", "1"], ("positive", "mm")),
+        (["-d", "101", "-t", "102", "--preset", "pf_daformer_paper", "--spacing", "2", "1", "1"], ("native",)),
+        (["-d", "101", "-t", "102", "--set", "deep_supervision=true"], ("deep supervision",)),
+        (["-d", "101", "-t", "102", "--set", "target_datasets={}"], ("Dataset102_B", "none")),
+        (["-d", "101", "-t", "102", "--set", 'target_datasets={"Dataset102_B": []}'], ("empty list",)),
+        (["-d", "101", "-t", "102", "--processes", "0"], ("1 or more",)),
+        (["-d", "²", "-t", "102"], ("²",)),
     ],
 )
 def test_bad_requests(centres, refuses, arguments, words):
@@ -187,7 +219,17 @@ def test_a_target_without_images(centres, refuses):
     refuses(centres, PLAN, "imagesTr", "found none")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"labels": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"labels": {}}',
+        '{"channel_names": {"0": "CT"}, "labels": {"bone": "x"}, "file_ending": ".nii.gz"}',
+        '{"channel_names": ["CT"], "labels": {"background": 0}, "file_ending": ".nii.gz"}',
+        '{"channel_names": {"0": "CT"}, "labels": {"background": 0}, "file_ending": 3}',
+    ],
+)
 def test_broken_dataset_json(centres, refuses, content):
     (centres / "nnUNet_raw" / "Dataset102_B" / "dataset.json").write_text(content)
     refuses(centres, PLAN, "dataset.json")
@@ -237,9 +279,21 @@ def test_image_and_label_on_other_grids(centres, refuses):
     refuses(centres, PLAN, "A_00", "share one grid")
 
 
-def test_one_slice_images_cannot_be_planned(nnunet_folders, make_centre, monkeypatch):
-    make_centre(101, "A")
-    make_centre(102, "B", labels=False)
-    monkeypatch.setattr("nnunet_da.planning._stock_plans", lambda *_: {"configurations": {"2d": {}}})
-    with pytest.raises(UserError, match="one slice"):
-        plan(PlanRequest("101", ["102"], "uda", processes=1))
+def test_one_slice_images_cannot_be_planned(centres, refuses):
+    for kind in ("imagesTr", "labelsTr"):
+        for file in (centres / "nnUNet_raw" / "Dataset101_A" / kind).iterdir():
+            sitk.WriteImage(sitk.ReadImage(str(file))[:, :, :1], str(file))
+    refuses(centres, PLAN, "one slice")
+
+
+def test_a_variant_cannot_have_other_targets(centres_copy, refuses):
+    shutil.copytree(centres_copy / "nnUNet_raw" / "Dataset102_B", centres_copy / "nnUNet_raw" / "Dataset103_C")
+    refuses(
+        centres_copy, ["plan", "-d", "101", "-t", "103", "--preset", "pf_daformer_demo", "--name", "ab"], "Dataset102_B", "Dataset103_C"
+    )
+
+
+def test_a_variant_of_plans_of_another_dataset(centres_copy, refuses):
+    file = centres_copy / "nnUNet_preprocessed" / "Dataset101_A" / "PFDAformerDemoPlans.json"
+    file.write_text(file.read_text().replace("Dataset101_A", "Dataset007_Other"))
+    refuses(centres_copy, [*PLAN, "--preset", "pf_daformer_demo", "--name", "ab"], "Dataset007_Other")

@@ -69,7 +69,13 @@ def test_stale_or_incomplete_caches_are_refused(centres_copy):
     assert len(cache.check(plans, configuration)) == 4
     with pytest.raises(UserError, match="other ones"):
         cache.check(plans, {**configuration, "spacing": [9.0, 1.0, 1.0]})
-    (cache.folder / "B_01.b2nd").unlink()
+    raw = centres_copy / "nnUNet_raw" / "Dataset102_B"
+    (raw / "imagesTr" / "B_09_0000.nii.gz").write_bytes(b"new scan")
+    with pytest.raises(UserError, match="changed since"):
+        cache.check(plans, configuration)
+    raw.rename(raw.with_name("Dataset900_Gone"))  # a compute node has no raw data: nothing to compare with
+    assert len(cache.check(plans, configuration)) == 4
+    (cache.folder / "B_01_seg.b2nd").unlink()
     with pytest.raises(UserError, match="'B_01' is missing"):
         cache.check(plans, configuration)
     cache.record.unlink()
@@ -107,7 +113,12 @@ def test_variants_are_not_preprocessed(centres_copy, refuses):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["-c", "3d_lowres"], ("3d_fullres", "3d_lowres")), (["-p", "NoPlans"], ("NoPlans", "nnunet-da plan"))],
+    [
+        (["-c", "3d_lowres"], ("3d_fullres", "3d_lowres")),
+        (["-p", "NoPlans"], ("NoPlans", "nnunet-da plan")),
+        (["-p", "dataset"], ("dataset_name",)),
+        (["-p", "../Dataset103_C/UDAPlans"], ("without folder",)),
+    ],
 )
 def test_absent_plans_and_configurations(centres_copy, refuses, arguments, words):
     refuses(centres_copy, [*COMMAND, *arguments], *words)

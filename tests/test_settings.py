@@ -33,6 +33,10 @@ def test_random_samples_follow_stock_rounding(batch_size, forced, expected):
         ({"target_datasets": ["Dataset102_B"]}, "an object"),
         ({"w_adv": float("nan")}, "a number"),
         ({"clip_grad_norm": 0}, "above 0"),
+        ({"seed": -1}, "between 0"),
+        ({"focal_alpha": 5}, "between 0 and 1"),
+        ({"mirror_axes": [7]}, "patch axes"),
+        ({"weight_decay": -0.1}, "0 or more"),
     ],
 )
 def test_bad_settings_are_refused_by_name(values, word):

@@ -1,8 +1,6 @@
 """The wheel alone, in a venv that sees the heavy packages but not this checkout."""
 
 import subprocess
-import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -14,31 +12,7 @@ ROOT = paths.PACKAGE_DIR.parent
 TRAINERS = sorted(path.name for path in paths.trainers_dir().glob("*.py"))
 PLANS = sorted(path.name for path in paths.plans_dir().glob("*.json"))
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="needs a checkout to build the wheel from"),
-]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, ROOT], check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def venv(wheel, tmp_path_factory) -> Path:
-    """The wheel installed without its dependencies. A .pth line adds the heavy packages last and does not run their own .pth files, so the
-    editable install of this checkout stays out of sight."""
-    folder = tmp_path_factory.mktemp("venv") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-q", wheel]
-    subprocess.run(pip, check=True, capture_output=True)
-    site_packages = next(folder.glob("lib/python*/site-packages"))
-    (site_packages / "heavy.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder
+pytestmark = pytest.mark.slow
 
 
 def run(venv: Path, *command: str, **environment: str) -> str:

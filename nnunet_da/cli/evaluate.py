@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_da.cli.options import positive
 from nnunet_da.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     domains.add_argument("--domains", type=Path, metavar="CSV", help="file with the columns case and domain")
     parser.add_argument("--method", metavar="NAME", help="name of the method (default: the trainer's folder in PRED's path)")
     parser.add_argument("--dataset-json", type=Path, metavar="F", help="labels and regions (default: PRED/dataset.json, else REF's values)")
-    parser.add_argument("--processes", type=_positive, metavar="N", help="cases at a time (default: one per core, at most 8)")
+    parser.add_argument("--processes", type=positive, metavar="N", help="cases at a time (default: one per core, at most 8)")
     parser.add_argument("--overwrite", action="store_true", help="replace results in OUT")
 
 
@@ -81,9 +82,3 @@ def _print_list(title: str, lines: list[str]) -> None:
             print(f"  {line}")
         if len(lines) > LISTED:
             print(f"  and {len(lines) - LISTED} more, see evaluation.json")
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of 1 or more was expected, got {text}")
-    return int(text)

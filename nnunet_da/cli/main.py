@@ -34,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 2
         return options.run(options) or 0
-    except (UserError, CheckFailed) as error:
+    except (UserError, CheckFailed, OSError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        return 1 if isinstance(error, CheckFailed) else 2
 
 
 class _Parser(argparse.ArgumentParser):

@@ -2,6 +2,8 @@
 
 import argparse
 
+from nnunet_da.cli.options import positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--source", required=True, help="id or name of the labelled source dataset")
@@ -13,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patch-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels, instead of the preset's")
     parser.add_argument("--batch-size", type=int, help="samples per domain, instead of the preset's")
     parser.add_argument("--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"), help="mm to resample to, instead of the preset's")
-    parser.add_argument("--processes", type=int, default=2, help="for reading images (default: 2)")
+    parser.add_argument("--processes", type=positive, default=2, help="for reading images (default: 2)")
     parser.add_argument("--overwrite", action="store_true", help="replace plans or a variant of the same name")
 
 

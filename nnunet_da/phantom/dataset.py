@@ -67,7 +67,7 @@ def write_dataset(
     Raises:
         UserError: bad input, or the dataset exists.
     """
-    target = _checked_target(raw_folder, dataset_id, dataset_name, n_train, n_test, processes, overwrite)
+    target = _checked_target(raw_folder, dataset_id, dataset_name, n_train, n_test, seed, processes, overwrite)
     with tempfile.TemporaryDirectory(dir=raw_folder, prefix=".phantom_") as temporary:
         folder = Path(temporary) / target.name
         for name in ("imagesTr", "imagesTs", "labelsTs", *(["labelsTr"] if labels else [])):
@@ -91,7 +91,9 @@ def write_case(job: _Job) -> dict[str, object]:
     return _row(job, case)
 
 
-def _checked_target(raw_folder: Path, dataset_id: int, name: str, n_train: int, n_test: int, processes: int, overwrite: bool) -> Path:
+def _checked_target(
+    raw_folder: Path, dataset_id: int, name: str, n_train: int, n_test: int, seed: int, processes: int, overwrite: bool
+) -> Path:
     if not raw_folder.is_dir():
         raise UserError(f"the raw folder must exist, got {raw_folder}: create it or correct nnUNet_raw")
     if not 1 <= dataset_id <= 999:
@@ -100,6 +102,8 @@ def _checked_target(raw_folder: Path, dataset_id: int, name: str, n_train: int, 
         raise UserError(f"the dataset name must be letters, digits and underscores, got {name!r}")
     if n_train < 0 or n_test < 0 or n_train + n_test == 0:
         raise UserError(f"the numbers of cases must be 0 or more and not both 0, got {n_train} and {n_test}")
+    if seed < 0:
+        raise UserError(f"the seed must be 0 or more, got {seed}")
     if processes < 1:
         raise UserError(f"processes must be 1 or more, got {processes}")
     target = raw_folder / f"Dataset{dataset_id:03d}_{name}"

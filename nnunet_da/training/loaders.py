@@ -82,13 +82,17 @@ class PairedLoader:
         return {**next(self.source), "data_target": target["data"], "keys_target": target["keys"]}
 
 
-def augmenter(loader: nnUNetDataLoader, processes: int, cached: int, pin_memory: bool, seed: int | None) -> Iterator[dict[str, Any]]:
-    """Run a loader in this process (0) or in workers, as stock nnU-Net does, reproducibly where a seed is given."""
+def augmenter(loader: nnUNetDataLoader, processes: int, cached: int, pin_memory: bool, seeds: list[int] | None) -> Iterator[dict[str, Any]]:
+    """Run a loader in this process (0) or in workers, as stock nnU-Net does; `seeds` are those of `worker_seeds`, or None for none."""
     if processes == 0:
         batches = SingleThreadedAugmenter(loader, None)
-        return batches if seed is None else RandomStream(batches, seed)
-    seeds = None if seed is None else [(seed + worker) % 2**32 for worker in range(processes)]
+        return batches if seeds is None else RandomStream(batches, seeds[0])
     return NonDetMultiThreadedAugmenter(loader, None, processes, num_cached=cached, seeds=seeds, pin_memory=pin_memory, wait_time=0.002)
+
+
+def worker_seeds(processes: int, *key: int) -> list[int]:
+    """A seed per worker (one where there is none), unrelated between keys such as (seed, rank, stream)."""
+    return [int(state) for state in np.random.SeedSequence(key).generate_state(max(1, processes))]
 
 
 def finish(loader: Any) -> None:

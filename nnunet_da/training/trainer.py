@@ -20,10 +20,10 @@ from nnunet_da.settings import settings_from_plans
 from nnunet_da.training.batch import DomainBatch, domain_batch
 from nnunet_da.training.checkpoint import load_ours, save_atomically
 from nnunet_da.training.features import FeatureForward, bottleneck_shape, with_feature_forward
-from nnunet_da.training.loaders import PairedLoader, PooledDataset, augmenter, finish, mark_padding
+from nnunet_da.training.loaders import PairedLoader, PooledDataset, augmenter, finish, mark_padding, worker_seeds
 from nnunet_da.training.logging import register, write_curves
 
-SOURCE_STREAM, TARGET_STREAM, VALIDATION_STREAM = 1, 2, 3  # offsets of the seeds of the three loaders
+SOURCE_STREAM, TARGET_STREAM, VALIDATION_STREAM = 1, 2, 3  # part of the seeds of the three loaders
 
 
 class DomainAdaptationTrainer(nnUNetTrainer):
@@ -244,7 +244,8 @@ class DomainAdaptationTrainer(nnUNetTrainer):
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         super().on_train_epoch_end(train_outputs)
         for name in self.curve_names:
-            value = self._mean_over_ranks(float(np.mean([output[name] for output in train_outputs])))
+            values = [output[name] for output in train_outputs]  # a step that the loss scaler skips has infinite gradients
+            value = self._mean_over_ranks(float(np.mean([number for number in values if np.isfinite(number)] or [np.nan])))
             self.logger.log(name, value, self.current_epoch)
             self.print_to_log_file(name, round(value, 6))
 
@@ -297,6 +298,8 @@ class DomainAdaptationTrainer(nnUNetTrainer):
             raise NotImplementedError(
                 f"{type(self).__name__} does not train cascades: train 3d_fullres instead of {self.configuration_name}."
             )
+        if self.terms and self.is_ddp:
+            raise NotImplementedError(f"{type(self).__name__} does not align over several GPUs yet: train with -num_gpus 1.")
         if self.terms and self.label_manager.has_ignore_label:
             raise NotImplementedError(f"{type(self).__name__} does not train with an ignore label in the source yet.")
 
@@ -341,12 +344,13 @@ class DomainAdaptationTrainer(nnUNetTrainer):
             transforms=transforms,
             probabilistic_oversampling=self.probabilistic_oversampling,
         )
-        seed = None if self.settings.seed is None else 10 * (1000 * self.settings.seed + self.local_rank) + stream
-        return augmenter(loader, workers, cached, self.device.type == "cuda", seed)
+        seeds = None if self.settings.seed is None else worker_seeds(workers, self.settings.seed, self.local_rank, stream)
+        return augmenter(loader, workers, cached, self.device.type == "cuda", seeds)
 
     def _target_dataset(self) -> Any:
         """The scans of all target datasets of the plans, from the cache; several pool into one domain."""
         configuration = self.configuration_manager.configuration
+        self.settings.check_batch(self.batch_size)
         if not self.settings.target_datasets:
             raise UserError(f"{type(self).__name__} needs a target dataset, these plans name none: plan with -t")
         datasets = {}

@@ -4,7 +4,7 @@ import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
-from nnunet_da.training.loaders import PairedLoader, PooledDataset, RandomStream, mark_padding
+from nnunet_da.training.loaders import PairedLoader, PooledDataset, RandomStream, mark_padding, worker_seeds
 
 
 def test_padding_is_marked_before_its_label_is_removed():
@@ -39,6 +39,12 @@ def test_stream_leaves_the_global_state_alone():
     stream = RandomStream((({"x": torch.rand(9)}) for _ in range(2)), seed=1)
     next(stream)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_workers_of_all_streams_have_seeds_of_their_own():
+    seeds = [seed for stream in (1, 2, 3) for rank in (0, 1) for seed in worker_seeds(12, 7, rank, stream)]
+    assert len(set(seeds)) == len(seeds) == 72
+    assert worker_seeds(0, 7, 0, 1) == worker_seeds(1, 7, 0, 1)
 
 
 def test_pooled_dataset_names_cases_by_their_dataset():

@@ -10,11 +10,11 @@ from torch.testing import assert_close
 
 from nnunet_da.adaptation import mmd
 
-TRANSUNET, STOCK = "PFDAformerDemoPlans", "UDAPlans"
+TRANSUNET, STOCK, RESENC = "PFDAformerDemoPlans", "UDAPlans", "UDAResEncMPlans"
 TERMS = {"": ("adv", "mmd"), "_GRL_MMD": ("adv", "mmd"), "_GRL": ("adv",), "_MMD": ("mmd",), "_SourceOnly": ()}
 ARMS = [(f"nnUNetTrainer_PFDAformer{suffix}", TRANSUNET, TERMS[suffix]) for suffix in ("", "_GRL", "_MMD", "_SourceOnly")] + [
     (f"nnUNetTrainer_UDA{suffix}", plans, TERMS[suffix])
-    for plans in (STOCK, TRANSUNET)
+    for plans in (STOCK, RESENC, TRANSUNET)
     for suffix in ("_GRL", "_MMD", "_GRL_MMD", "_SourceOnly")
 ]
 WEIGHTS = {"w_adv": 0.7, "w_mmd": 0.4, "grl_lambda_max": 0.6, "clip_grad_norm": None}
@@ -81,7 +81,7 @@ def test_step_follows_every_term_with_its_sign(make_trainer, name, plans, terms)
 
 @pytest.mark.parametrize("plans", [TRANSUNET, STOCK])
 def test_logged_gradient_is_the_gradient_at_the_encoder_output(make_trainer, plans):
-    trainer = make_trainer("nnUNetTrainer_UDA_MMD", plans, **WEIGHTS, deep_supervision=plans == STOCK)
+    trainer = make_trainer("nnUNetTrainer_UDA_MMD", plans, **WEIGHTS, deep_supervision=plans != TRANSUNET)
     batch = next(trainer.get_dataloaders()[0])
     network = copy.deepcopy(trainer.network)
     numbers = trainer.train_step(copy.deepcopy(batch))
@@ -120,11 +120,11 @@ def test_source_only_equals_the_stock_trainer_bitwise(make_trainer, two_centres)
         assert torch.equal(weight, weight_stock), key
 
 
-@pytest.mark.parametrize("plans", [TRANSUNET, STOCK])
+@pytest.mark.parametrize("plans", [TRANSUNET, STOCK, RESENC])
 def test_logits_are_bitwise_those_of_the_plain_network(make_trainer, plans):
-    trainer = make_trainer("nnUNetTrainer_UDA_SourceOnly", plans, deep_supervision=plans == STOCK)
+    trainer = make_trainer("nnUNetTrainer_UDA_SourceOnly", plans, deep_supervision=plans != TRANSUNET)
     plain = nnUNetTrainer.build_network_architecture(
-        trainer.plans_manager, trainer.configuration_manager, 1, trainer.label_manager.num_segmentation_heads, plans == STOCK
+        trainer.plans_manager, trainer.configuration_manager, 1, trainer.label_manager.num_segmentation_heads, plans != TRANSUNET
     )
     plain.load_state_dict(trainer.network.state_dict())
     x = torch.randn(2, 1, *trainer.configuration_manager.patch_size, generator=torch.Generator().manual_seed(0))

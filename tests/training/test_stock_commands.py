@@ -14,21 +14,28 @@ from nnunet_da import paths
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def stock(centres_copy):
-    """Runs a stock command with our trainers; its output."""
+@pytest.fixture(params=["checkout", "wheel"])
+def stock(request, centres_copy):
+    """Runs a stock command with our trainers, as this checkout or an installed wheel has them; its output."""
+    python, trainers = sys.executable, paths.trainers_dir()
+    if request.param == "wheel":
+        venv = request.getfixturevalue("venv")
+        python = venv / "bin" / "python"
+        trainers = next(venv.glob("lib/python*/site-packages/nnunet_da/trainers"))
 
     def run(command, *arguments):
         environment = {
             **os.environ,
-            "nnUNet_extTrainer": str(paths.trainers_dir()),
+            "nnUNet_extTrainer": str(trainers),
             "nnUNet_n_proc_DA": "1",
             "nnUNet_def_n_proc": "1",
             "OMP_NUM_THREADS": "1",
         }
-        program = Path(sys.executable).parent / command
-        done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
+        program = Path(sys.executable).parent / command  # a Python script: stock nnU-Net is shared, our package is not
+        done = subprocess.run([python, program, *arguments], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
+        if command == "nnUNetv2_train":
+            assert f"from: {trainers}" in done.stdout
         return done.stdout
 
     return run

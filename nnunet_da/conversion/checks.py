@@ -68,7 +68,8 @@ def label_counts(path: Path, label: sitk.Image, labels: dict[str, int]) -> dict[
     if unknown:
         declared = ", ".join(f"{name}={value}" for name, value in labels.items())
         raise UserError(
-            f"the label {path} holds undeclared values {_few(unknown)}: declared are {declared}; declare them in dataset.json (in `convert` with --label NAME=VALUE)"
+            f"the label {path} holds undeclared values {_few(unknown)}: declared are {declared};"
+            " declare them in dataset.json (in `convert` with --label NAME=VALUE)"
         )
     return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
 

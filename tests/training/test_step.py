@@ -71,12 +71,12 @@ def test_step_follows_every_term_with_its_sign(make_trainer, name, plans, terms)
 
     parts = expected_terms(trainer, network, heads, batch, terms)
     gradients = {term: factor * encoder_gradient(network, loss) for term, (loss, factor) in parts.items()}
-    assert (received - sum(gradients.values())).norm() < 2e-4 * received.norm()
+    assert (received - sum(gradients.values())).norm() < 5e-4 * received.norm()
     for term, (loss, _) in parts.items():
         assert_close(torch.tensor(numbers[f"loss_{term}"]), loss.detach(), rtol=1e-4, atol=1e-5)
         assert numbers[f"gradient_{term}"] > 0
-        # ten times the tolerance above: had the term vanished or changed sign, it could not have passed
-        assert gradients[term].norm() > 2e-3 * received.norm(), f"{term} sends too little to the encoder to be noticed"
+        # five times the tolerance above: had the term vanished or changed sign, it could not have passed
+        assert gradients[term].norm() > 2.5e-3 * received.norm(), f"{term} sends too little to the encoder to be noticed"
 
 
 @pytest.mark.parametrize("plans", [TRANSUNET, STOCK])

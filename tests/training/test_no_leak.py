@@ -1,7 +1,7 @@
 """What we ourselves make different between the domains: nothing.
 
 Two phantom centres that follow one law are planned, preprocessed, loaded and encoded like source and target; a probe on the very tensors
-that enter the alignment terms must stay at chance. The same probe finds a real difference (another kernel and noise), so it is not blind.
+that enter the alignment terms must stay at chance. The same probe finds a real difference (another scanner altogether), so it is not blind.
 Two finite cohorts of one law differ by chance, so one arm in forty would fail with other seeds; these seeds are fixed.
 """
 
@@ -21,7 +21,8 @@ from nnunet_da.training.probing import probe_alignment
 
 pytestmark = pytest.mark.slow
 SAME_LAW = {"severity": 0, "population": False, "joint": False, "cortex": False}
-OTHER_SCANNER = {**SAME_LAW, "severity": 2, **dict.fromkeys(SWITCHES, False), "kernel": True, "noise": True}
+FACTORS = ("kernel", "noise", "calibration", "cupping", "voltage")
+OTHER_SCANNER = {**SAME_LAW, "severity": 2, **dict.fromkeys(SWITCHES, False), **dict.fromkeys(FACTORS, True)}
 CASES, BATCHES = 28, 40
 
 

@@ -45,6 +45,8 @@ class AdaptationSettings:
         val_iterations_per_epoch: source validation batches per epoch.
         save_every: epochs between two saves of the latest checkpoint.
         seed: of the weights, the batches and the augmentation, None for none.
+        init_checkpoint: nnU-Net checkpoint to start from, segmentation layers included; `{fold}` stands for the fold.
+        target_score_batches: target batches per epoch that the label-free scores are computed on, 0 for none.
     """
 
     target_datasets: dict[str, list[str] | None] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class AdaptationSettings:
     val_iterations_per_epoch: int = 50
     save_every: int = 50
     seed: int | None = None
+    init_checkpoint: str | None = None
+    target_score_batches: int = 4
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -149,7 +153,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def _check_ranges(settings: AdaptationSettings) -> None:
     positive = ("num_epochs", "iterations_per_epoch", "val_iterations_per_epoch", "save_every")
-    at_least_zero = ("w_adv", "w_mmd", "grl_lambda_max", "warmup_epochs", "focal_gamma", "lr_floor")
+    at_least_zero = ("w_adv", "w_mmd", "grl_lambda_max", "warmup_epochs", "focal_gamma", "lr_floor", "target_score_batches")
     for name in positive:
         _require(name, getattr(settings, name), getattr(settings, name) >= 1, "1 or more")
     for name in at_least_zero:

@@ -137,10 +137,10 @@ def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
     torch.set_num_threads(1)
     monkeypatch.setenv("nnUNet_extTrainer", str(paths.trainers_dir()))
 
-    def make(name: str, plans: str, initialize: bool = True, fold: int = 0, **changes):
+    def make(name: str, plans: str, initialize: bool = True, fold: int = 0, resume: bool = False, **changes):
         if changes:
             plans = _changed_plans(plans, changes)
-        trainer = get_trainer_from_args("101", "3d_fullres", fold, name, plans, device=torch.device("cpu"))
+        trainer = get_trainer_from_args("101", "3d_fullres", fold, name, plans, resume, torch.device("cpu"))
         if initialize:
             trainer.initialize()
         return trainer

@@ -1,56 +1,186 @@
-"""Checkpoints: stock keys untouched, everything of ours under one key, written whole or not at all."""
+"""Checkpoints: stock keys untouched, everything of ours under one key, written whole or not at all, and read back exactly."""
 
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nnunet_da import __version__
+from nnunet_da.checkpoints import read_checkpoint
 from nnunet_da.errors import UserError
-from nnunet_da.settings import PLANS_KEY, settings_to_dict
+from nnunet_da.settings import PLANS_KEY, settings_from_dict, settings_to_dict
+
+FORMAT = 1  # of what stands under our key; raised when a run of before could not be continued
+FINAL, LATEST, PREVIOUS, BEST = (f"checkpoint_{name}.pth" for name in ("final", "latest", "previous", "best"))
 
 
 def save_atomically(trainer: Any, file: Path) -> None:
-    """Write a checkpoint that stock nnU-Net reads to a temporary name, then rename it."""
+    """Write a checkpoint that stock nnU-Net reads to a temporary name, then rename it; the latest before it is kept as `previous`.
+
+    Raises:
+        UserError: it could not be written; checkpoints that were there still are.
+    """
+    temporary = file.with_name(f".{file.name}.part")
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(_state(trainer), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if file.name == LATEST and file.exists():
+            _keep_as(file, file.with_name(PREVIOUS))
+        temporary.replace(file)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{file} could not be written ({error}): free disk space, then continue with --c from the checkpoints before it, which are kept"
+        ) from error
+
+
+def readable_checkpoint(file: Path, report: Callable[[str], None], fall_back: bool) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint, or with `fall_back` the one before it where it is damaged.
+
+    Raises:
+        UserError: none of them can be read.
+    """
+    names = (FINAL, LATEST, PREVIOUS, BEST)
+    older = names[names.index(file.name) + 1 :] if fall_back and file.name in names else ()
+    for candidate in (file, *(file.with_name(name) for name in older if file.with_name(name).is_file())):
+        try:
+            return candidate, read_checkpoint(candidate)
+        except UserError as error:
+            if not fall_back:
+                raise
+            report(f"WARNING: {error}")
+    raise UserError(f"no checkpoint of {file.parent} can be read: train anew, without --c")
+
+
+def check_continues(trainer: Any, checkpoint: dict[str, Any], file: Path) -> None:
+    """Refuse to continue what another trainer, plugin version, or other plans began.
+
+    Raises:
+        UserError: as above, with both values.
+    """
+    name = type(trainer).__name__
+    if PLANS_KEY not in checkpoint:
+        raise UserError(
+            f"{file} must be a checkpoint of nnunet_da, it is one of {checkpoint['trainer_name']}: train with that trainer,"
+            " or start from its weights with the setting init_checkpoint"
+        )
+    if checkpoint["trainer_name"] != name:
+        raise UserError(f"{file} must be a checkpoint of {name}, it is one of {checkpoint['trainer_name']}: train with that trainer")
+    state = checkpoint[PLANS_KEY]
+    if state.get("format") != FORMAT:
+        raise UserError(
+            f"{file} must be of checkpoint format {FORMAT}, which nnunet_da {__version__} writes, it is of {state.get('format')} by"
+            f" nnunet_da {state.get('version')}: continue with that version, or start from its weights with the setting init_checkpoint"
+        )
+    changed = _changes(checkpoint, trainer)
+    if changed:
+        raise UserError(
+            f"a run must be continued with the plans it began with, but {'; '.join(changed)}: undo that, or train a variant"
+            " (`nnunet-da plan --name`)"
+        )
+
+
+def restore(trainer: Any, checkpoint: dict[str, Any], file: Path) -> None:
+    """Put a checkpoint of this trainer back: weights, optimisers, curves, and the place in the training.
+
+    Raises:
+        UserError: the weights are another network's.
+    """
+    state = checkpoint[PLANS_KEY]
+    load_weights(trainer._bare_network(), checkpoint["network_weights"], file)
+    load_weights(trainer.heads, state["heads"], file)
+    trainer.my_init_kwargs = checkpoint["init_args"]
+    trainer.current_epoch = checkpoint["current_epoch"]
+    trainer.epoch_outputs = list(state["epoch_outputs"])
+    trainer.logger.load_checkpoint(checkpoint["logging"])
+    trainer._best_ema = checkpoint["_best_ema"]
+    trainer.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
+    trainer.optimizer.load_state_dict(checkpoint["optimizer_state"])
+    if trainer.heads_optimizer is not None:
+        trainer.heads_optimizer.load_state_dict(state["heads_optimizer"])
+    if trainer.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+        trainer.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+
+
+def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], file: Path) -> None:
+    """Load weights strictly.
+
+    Raises:
+        UserError: names or shapes differ, with the first of them.
+    """
+    own = module.state_dict()
+    missing, unexpected = [key for key in own if key not in weights], [key for key in weights if key not in own]
+    shapes = [
+        f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {kind}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if keys
+    ]
+    if problems:
+        raise UserError(f"{file} must hold the weights of the network in the plans, but keys are {'; '.join(problems)}: use its own plans")
+    module.load_state_dict(weights)
+
+
+def _state(trainer: Any) -> dict[str, Any]:
+    """Of a whole epoch, or within one, where the epoch's steps so far go along and its curves are left out."""
     scaler = trainer.grad_scaler
-    checkpoint = {
+    within = trainer.within_epoch
+    epochs = trainer.current_epoch + (0 if within else 1)
+    return {
         "network_weights": trainer._bare_network().state_dict(),
         "optimizer_state": trainer.optimizer.state_dict(),
         "grad_scaler_state": None if scaler is None else scaler.state_dict(),
-        "logging": trainer.logger.get_checkpoint(),
+        "logging": {key: values[:epochs] for key, values in trainer.logger.get_checkpoint().items()},
         "_best_ema": trainer._best_ema,
-        "current_epoch": trainer.current_epoch + 1,
+        "current_epoch": epochs,
         "init_args": trainer.my_init_kwargs,
         "trainer_name": type(trainer).__name__,
         "inference_allowed_mirroring_axes": trainer.inference_allowed_mirroring_axes,
-        PLANS_KEY: our_state(trainer),
-    }
-    temporary = file.with_name(f".{file.name}.part")
-    torch.save(checkpoint, temporary)
-    temporary.replace(file)
-
-
-def our_state(trainer: Any) -> dict[str, Any]:
-    """What stock nnU-Net does not know: heads, their optimiser, the settings that trained them."""
-    optimizer = trainer.heads_optimizer
-    return {
-        "version": __version__,
-        "settings": settings_to_dict(trainer.settings),
-        "heads": trainer.heads.state_dict(),
-        "heads_optimizer": None if optimizer is None else optimizer.state_dict(),
+        PLANS_KEY: {
+            "format": FORMAT,
+            "version": __version__,
+            "settings": settings_to_dict(trainer.settings),
+            "heads": trainer.heads.state_dict(),
+            "heads_optimizer": None if trainer.heads_optimizer is None else trainer.heads_optimizer.state_dict(),
+            "epoch_outputs": trainer.epoch_outputs if within else [],
+        },
     }
 
 
-def load_ours(trainer: Any, file: Path) -> None:
-    """Restore heads and their optimiser from a checkpoint whose stock part is loaded already.
+def _changes(checkpoint: dict[str, Any], trainer: Any) -> list[str]:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    Raises:
-        UserError: the checkpoint was not written by a trainer of this package.
-    """
-    checkpoint = torch.load(file, map_location=trainer.device, weights_only=False)
-    if PLANS_KEY not in checkpoint:
-        raise UserError(f"{file} must be a checkpoint of nnunet_da, it is one of {checkpoint.get('trainer_name')}: train with that trainer")
-    state = checkpoint[PLANS_KEY]
-    trainer.heads.load_state_dict(state["heads"])
-    if trainer.heads_optimizer is not None:
-        trainer.heads_optimizer.load_state_dict(state["heads_optimizer"])
+    plans, configuration = checkpoint["init_args"]["plans"], checkpoint["init_args"]["configuration"]
+    began = PlansManager(plans).get_configuration(configuration).configuration
+    now = trainer.configuration_manager.configuration
+    settings = settings_to_dict(settings_from_dict(checkpoint[PLANS_KEY]["settings"]))
+    pairs = [("setting", settings, settings_to_dict(trainer.settings)), ("planned", began, now)]
+    return [
+        f"{kind} '{key}' was {before.get(key)} and is {after.get(key)}"
+        for kind, before, after in pairs
+        for key in sorted(before.keys() | after.keys())
+        if key != PLANS_KEY and before.get(key) != after.get(key)
+    ]
+
+
+def _keep_as(file: Path, name: Path) -> None:
+    """A second name for a file, so that there is no moment without it; a copy where the file system has no hard links."""
+    temporary = name.with_name(f".{name.name}.part")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file, temporary)
+    except OSError:
+        shutil.copyfile(file, temporary)
+    temporary.replace(name)

@@ -1,7 +1,6 @@
 """DomainAdaptationTrainer: stock nnU-Net training plus alignment of two domains' bottleneck features."""
 
 import pydoc
-import random
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from nnunet_da.errors import UserError
 from nnunet_da.preprocessing import target_cache
 from nnunet_da.settings import settings_from_plans
 from nnunet_da.training.batch import DomainBatch, domain_batch
-from nnunet_da.training.checkpoint import load_ours, save_atomically
+from nnunet_da.training.checkpoint import LATEST, PREVIOUS, check_continues, readable_checkpoint, restore, save_atomically
 from nnunet_da.training.features import FeatureForward, bottleneck_shape, with_feature_forward
-from nnunet_da.training.loaders import PairedLoader, PooledDataset, augmenter, finish, mark_padding, worker_seeds
+from nnunet_da.training.interruption import EXIT_CODE, Interruption
+from nnunet_da.training.loaders import GuardedLoader, PairedLoader, PooledDataset, augmenter, finish, mark_padding
 from nnunet_da.training.logging import register, write_curves
+from nnunet_da.training.randomness import Stream, seed_everything, seed_for
 
-SOURCE_STREAM, TARGET_STREAM, VALIDATION_STREAM = 1, 2, 3  # part of the seeds of the three loaders
+BAD_STEPS = 10  # in a row, after which mixed precision gives up; without it the first one stops the training
 
 
 class DomainAdaptationTrainer(nnUNetTrainer):
@@ -46,8 +47,11 @@ class DomainAdaptationTrainer(nnUNetTrainer):
             torch.set_flush_denormal(True)  # early gradients are so small that the CPU would take up to ten times as long
         self.heads = nn.ModuleDict()
         self.heads_optimizer: torch.optim.Optimizer | None = None
+        self.epoch_outputs: list[dict[str, Any]] = []  # of the steps of this epoch so far
+        self.within_epoch = False
         self._observations: dict[str, Any] = {}
-        self._steps_done_in_epoch = 0
+        self._bad_steps = 0
+        self._interruption = Interruption()
         register(self.logger, self.curve_names)
 
     # --- what a method provides -------------------------------------------------------------------------------------------------------
@@ -88,7 +92,7 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         return with_feature_forward(network)
 
     def initialize(self) -> None:
-        self._seed()
+        self._seed(Stream.WEIGHTS)
         super().initialize()
         network = self._bare_network()
         self._bottleneck = bottleneck_shape(network, self.num_input_channels, self.configuration_manager.patch_size)
@@ -109,26 +113,19 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         rotation, dummy_2d, initial_patch_size, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         scales = self._get_deep_supervision_scales()
         transforms = self._training_transforms(rotation, scales, mirror_axes, dummy_2d)
-        labels = self.label_manager
-        validation_transforms = self.get_validation_transforms(
-            scales,
-            is_cascaded=False,
-            foreground_labels=labels.foreground_labels,
-            regions=labels.foreground_regions if labels.has_regions else None,
-            ignore_label=labels.ignore_label,
-        )
         source, validation = self.get_tr_and_val_datasets()
-        patch_size = self.configuration_manager.patch_size
-        forced = self.oversample_foreground_percent
-        workers = get_allowed_n_proc_DA()
-        train = self._batches(source, initial_patch_size, transforms, forced, workers, max(6, workers // 2), SOURCE_STREAM)
+        forced, workers = self.oversample_foreground_percent, get_allowed_n_proc_DA()
+        cached = max(6, workers // 2)
+        train = self._batches(source, initial_patch_size, transforms, forced, workers, cached, Stream.SOURCE)
         if target is not None:
-            target_batches = self._batches(target, initial_patch_size, transforms, 0.0, workers, max(6, workers // 2), TARGET_STREAM)
-            train = PairedLoader(train, target_batches)
+            train = PairedLoader(train, self._batches(target, initial_patch_size, transforms, 0.0, workers, cached, Stream.TARGET))
         half, cached = (max(1, workers // 2) if workers else 0), max(3, workers // 4)
-        held_out = self._batches(validation, patch_size, validation_transforms, forced, half, cached, VALIDATION_STREAM)
-        next(train), next(held_out)  # stock does so too: workers start and errors show before the first epoch
-        return train, held_out
+        patch_size, plain = self.configuration_manager.patch_size, self._validation_transforms(scales)
+        held_out = self._batches(validation, patch_size, plain, forced, half, cached, Stream.VALIDATION)
+        loaders = GuardedLoader(train, lambda: self._explain(target)), GuardedLoader(held_out, lambda: self._explain(None))
+        for loader in loaders:
+            next(loader)  # stock does so too: workers start and errors show before the first epoch
+        return loaders
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, bool, Any, tuple[int, ...]]:  # noqa: N802
         rotation, dummy_2d, initial_patch_size, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -143,29 +140,44 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         images, labels = self._images(batch), self._to_device(batch["target"])
         n_source = len(batch["data"])
         probe = torch.zeros(n_source, *self._bottleneck, device=self.device, requires_grad=True)
+        self._seed(Stream.STEP)
         self._zero_grad()
         with autocast(self.device.type, enabled=True) if self.device.type == "cuda" else nullcontext():
             logits, features = self.network(images, n_labelled=n_source, with_features=True, probe=probe)
             seg_loss = self.loss(logits, labels)
         losses, total, gradients = {"seg": seg_loss}, seg_loss, {}
         if self.terms:
+            self._seed(Stream.ALIGNMENT)
             features = features.float()
             losses |= self._alignment(features, batch)
             for term in self.terms:
                 weighted = self.settings.weight(term) * losses[term]
                 (gradients[term],) = torch.autograd.grad(weighted, features, retain_graph=True)
                 total = total + weighted
+        if self.grad_scaler is None and not torch.isfinite(total):
+            self._stop_at_bad_loss({f"loss_{term}": loss.item() for term, loss in losses.items()}, batch)
         scale = self._backward_and_step(total)
         assert probe.grad is not None
         gradients = {"seg": probe.grad / scale, **gradients}
-        self._steps_done_in_epoch += 1
-        return self._numbers(total, losses, gradients)
+        numbers = self._numbers(total, losses, gradients)
+        self._count_bad_steps(numbers, batch)
+        self.epoch_outputs.append(numbers)
+        self._leave_if_asked()
+        return numbers
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        self._leave_if_asked()
+        return super().validation_step(batch)
 
     @property
     def progress(self) -> float:
         """Share of the training that is done, in [0, 1)."""
-        steps = self.current_epoch * self.num_iterations_per_epoch + self._steps_done_in_epoch
-        return min(1.0, steps / (self.num_epochs * self.num_iterations_per_epoch))
+        return min(1.0, self.steps_done / (self.num_epochs * self.settings.iterations_per_epoch))
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps since the start, those before a resume included."""
+        return self.current_epoch * self.settings.iterations_per_epoch + len(self.epoch_outputs)
 
     def domain_batches(self, features: Tensor, batch: dict[str, Any]) -> tuple[DomainBatch, DomainBatch]:
         """What the terms see of (B, C', ...) bottleneck features: samples drawn alike, not source samples with forced foreground."""
@@ -226,15 +238,35 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         stacked = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device).detach() for value in values.values()])
         return dict(zip(values, stacked.cpu().numpy(), strict=True))
 
+    def _stop_at_bad_loss(self, numbers: dict[str, Any], batch: dict[str, Any]) -> None:
+        bad = [f"{name[5:]} = {value}" for name, value in numbers.items() if name.startswith("loss_") and not np.isfinite(value)]
+        cases = ", ".join([*batch["keys"], *batch.get("keys_target", [])])
+        raise UserError(
+            f"every loss must stay finite, in epoch {self.current_epoch}, step {len(self.epoch_outputs)} got {', '.join(bad)}"
+            f" (cases {cases}): check these scans, or lower that term's weight or the learning rate; the checkpoints of before are kept"
+        )
+
+    def _count_bad_steps(self, numbers: dict[str, Any], batch: dict[str, Any]) -> None:
+        """Mixed precision skips a step with infinite gradients now and then; many in a row mean that the training is lost."""
+        self._bad_steps = 0 if np.isfinite(numbers["loss"]) else self._bad_steps + 1
+        if self._bad_steps >= BAD_STEPS:
+            self._stop_at_bad_loss(numbers, batch)
+
     # --- epochs -----------------------------------------------------------------------------------------------------------------------
+
+    def run_training(self) -> None:
+        with nullcontext() if self.is_ddp else self._interruption.listening():  # one rank alone cannot stop
+            super().run_training()
 
     def on_train_start(self) -> None:
         super().on_train_start()
-        self._seed()  # after the weights were made: dropout and heads follow the same numbers whatever came before
+        for unfinished in Path(self.output_folder).glob(".*.part"):
+            unfinished.unlink(missing_ok=True)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self._steps_done_in_epoch = 0
+        self.within_epoch = True
+        self.num_iterations_per_epoch = self.settings.iterations_per_epoch - len(self.epoch_outputs)
         self.heads.train()
         if self.heads_optimizer is not None:
             base = self.settings.head_lr or self.initial_lr
@@ -242,22 +274,44 @@ class DomainAdaptationTrainer(nnUNetTrainer):
                 group["lr"] = base * self.optimizer.param_groups[0]["lr"] / self.initial_lr
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        super().on_train_epoch_end(train_outputs)
+        super().on_train_epoch_end(self.epoch_outputs)
         for name in self.curve_names:
-            values = [output[name] for output in train_outputs]  # a step that the loss scaler skips has infinite gradients
+            values = [output[name] for output in self.epoch_outputs]  # a step that the loss scaler skips has infinite gradients
             value = self._mean_over_ranks(float(np.mean([number for number in values if np.isfinite(number)] or [np.nan])))
             self.logger.log(name, value, self.current_epoch)
             self.print_to_log_file(name, round(value, 6))
 
     def on_epoch_end(self) -> None:
+        self.within_epoch = False
         super().on_epoch_end()
+        self.epoch_outputs = []
         if self.local_rank == 0:
             write_curves(self.logger, self.curve_names, Path(self.output_folder) / "curves.csv")
 
     def on_train_end(self) -> None:
         super().on_train_end()
+        if self.local_rank == 0:
+            Path(self.output_folder, PREVIOUS).unlink(missing_ok=True)
         finish(self.dataloader_train)
         finish(self.dataloader_val)
+
+    def _leave_if_asked(self) -> None:
+        """On SIGTERM save where the training stands and leave; `--c` goes on with the next step."""
+        if not self._interruption.requested:
+            return
+        self.print_to_log_file(f"Asked to stop (SIGTERM) in epoch {self.current_epoch} after {len(self.epoch_outputs)} steps of it")
+        self.save_checkpoint(str(Path(self.output_folder) / LATEST))
+        if not self.disable_checkpointing:
+            self.print_to_log_file(f"Saved {LATEST}: continue with --c")
+        finish(self.dataloader_train)
+        finish(self.dataloader_val)
+        raise SystemExit(EXIT_CODE)
+
+    def _explain(self, target: PooledDataset | None) -> None:
+        """Why loader workers may have died: a stop that reached them too, or target scans that are gone."""
+        self._leave_if_asked()
+        if target is not None:
+            target.check()
 
     @property
     def curve_names(self) -> list[str]:
@@ -277,9 +331,18 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         save_atomically(self, Path(filename))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        super().load_checkpoint(filename_or_checkpoint)
-        load_ours(self, Path(filename_or_checkpoint))
+        """Go on exactly where a checkpoint was saved. With `--c` a damaged one is reported and the one before it used.
+
+        Raises:
+            UserError: no checkpoint of this trainer, version and plans, or none that can be read.
+        """
+        if not self.was_initialized:
+            self.initialize()
+        file, checkpoint = readable_checkpoint(Path(filename_or_checkpoint), self.print_to_log_file, fall_back=bool(self.logger.resume))
+        check_continues(self, checkpoint, file)
+        restore(self, checkpoint, file)
         register(self.logger, self.curve_names)
+        self.print_to_log_file(f"Continuing from {file.name}, epoch {self.current_epoch}, step {len(self.epoch_outputs)}")
 
     # --- parts ------------------------------------------------------------------------------------------------------------------------
 
@@ -303,13 +366,15 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         if self.terms and self.label_manager.has_ignore_label:
             raise NotImplementedError(f"{type(self).__name__} does not train with an ignore label in the source yet.")
 
-    def _seed(self) -> None:
-        if self.settings.seed is None:
-            return
-        seed = self.settings.seed + 1000 * (self.fold if isinstance(self.fold, int) else 0) + self.local_rank
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+    def _seed(self, stream: Stream) -> None:
+        """Seed what follows by the place in the training. Alignment sees the features of all ranks, with the same numbers."""
+        if self.settings.seed is not None:
+            rank = self.local_rank if stream == Stream.STEP else 0
+            seed_everything(seed_for(self.settings.seed, self._fold_number, rank, stream, self.steps_done))
+
+    @property
+    def _fold_number(self) -> int:
+        return self.fold + 1 if isinstance(self.fold, int) else 0
 
     def _bare_network(self) -> FeatureForward:
         network = self.network.module if self.is_ddp else self.network
@@ -331,7 +396,17 @@ class DomainAdaptationTrainer(nnUNetTrainer):
         )
         return mark_padding(transforms) if self.terms else transforms
 
-    def _batches(self, dataset: Any, patch_size: Any, transforms: Any, forced: float, workers: int, cached: int, stream: int) -> Any:
+    def _validation_transforms(self, scales: Any) -> Any:
+        labels = self.label_manager
+        return self.get_validation_transforms(
+            scales,
+            is_cascaded=False,
+            foreground_labels=labels.foreground_labels,
+            regions=labels.foreground_regions if labels.has_regions else None,
+            ignore_label=labels.ignore_label,
+        )
+
+    def _batches(self, dataset: Any, patch_size: Any, transforms: Any, forced: float, workers: int, cached: int, stream: Stream) -> Any:
         loader = nnUNetDataLoader(
             dataset,
             self.batch_size,
@@ -344,8 +419,9 @@ class DomainAdaptationTrainer(nnUNetTrainer):
             transforms=transforms,
             probabilistic_oversampling=self.probabilistic_oversampling,
         )
-        seeds = None if self.settings.seed is None else worker_seeds(workers, self.settings.seed, self.local_rank, stream)
-        return augmenter(loader, workers, cached, self.device.type == "cuda", seeds)
+        key = None if self.settings.seed is None else (self.settings.seed, self._fold_number, self.local_rank, stream)
+        start = self.current_epoch * self.settings.val_iterations_per_epoch if stream == Stream.VALIDATION else self.steps_done
+        return augmenter(loader, workers, cached, self.device.type == "cuda", key, start)
 
     def _target_dataset(self) -> Any:
         """The scans of all target datasets of the plans, from the cache; several pool into one domain."""

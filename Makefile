@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # one thread per test process: JOBS processes already fill the cores
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help install demo test test-slow check bench clean
+.PHONY: help install demo test test-slow check bench bench-all clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -49,8 +49,11 @@ check: install  ## format, lint, types, wheel
 	$(BIN)/mypy
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
-bench: install  ## every script of benchmarks/
-	@set -e; for script in $$(grep -l '__main__' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+bench: install  ## what training costs, in one table: about 5 minutes on 2 cores
+	$(BIN)/python -W ignore benchmarks/bench.py
+
+bench-all: install  ## the table, then every slow scientific script of benchmarks/
+	@set -e; for script in $$(grep -l '__main__' benchmarks/*.py); do echo "== $$script"; $(BIN)/python -W ignore $$script; done
 
 clean:  ## build products and caches; keeps .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

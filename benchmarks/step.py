@@ -1,144 +1,80 @@
-"""What alignment costs: one training step against a plain forward and backward of the same network.
+"""Steps: ours against a plain forward and backward, source-only against stock nnU-Net, adaptation against source-only."""
 
-Plain: encoder on all samples, decoder and supervised loss on the source, one backward; no alignment, no gradient norms, no logging.
-Stock: a stock nnU-Net step on as many samples as both domains have together. All in one process, rounds interleaved, medians.
-
-usage: python benchmarks/step.py [--rounds 5] [--device cpu]
-"""
-
-import argparse
 import contextlib
-import io
-import os
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
+from table import Case, Row
+from timing import interleaved
+from workload import Setup, build, preset_plans, random_batch
 
-ARMS = (
-    ("nnUNetTrainer_PFDAformer", "pf_daformer_demo", {"patch_size": [48, 48, 48]}),
-    ("nnUNetTrainer_PFDAformer", "pf_daformer_small", {"patch_size": [64, 64, 64]}),
-    ("nnUNetTrainer_UDA_GRL_MMD", "uda", {"spacing_mm": [5.0, 4.0, 4.0]}),
-)
-LIMIT = 1.10
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args()
-    device = torch.device(options.device)
-    print(f"device {device}, torch {torch.__version__}, {torch.get_num_threads()} threads, {options.rounds} rounds, medians in s")
-    print(f"{'trainer':28}{'preset':20}{'batch':>8}{'step':>9}{'plain':>9}{'stock':>9}{'step/plain':>12}{'step/stock':>12}")
-    with tempfile.TemporaryDirectory() as folder:
-        _make_centres(Path(folder))
-        for name, preset, changes in ARMS:
-            trainer, stock = _trainers(Path(folder), name, preset, changes, device)
-            batch = _batch(trainer)
-            step, plain, alike = _medians(
-                [
-                    lambda t=trainer, b=batch: t.train_step(b),
-                    lambda t=trainer, b=batch: _plain(t, b),
-                    lambda s=stock, b=batch: _stock(s, b),
-                ],
-                options.rounds,
-                device,
-            )
-            size = f"{len(batch['data'])}+{len(batch['data_target'])}"
-            print(f"{name:28}{preset:20}{size:>8}{step:9.3f}{plain:9.3f}{alike:9.3f}{step / plain:12.3f}{step / alike:12.3f}")
-    print(f"limit for step/plain: {LIMIT}")
+STEP_LIMIT, SOURCE_ONLY_LIMIT = 1.05, 1.02
+SIZES: dict[str, dict[str, tuple[int, int, int] | None]] = {  # patches by preset, None for the preset's own
+    "tiny": {"pf_daformer_demo": (16, 16, 16), "uda": (16, 16, 16)},
+    "small": {"pf_daformer_demo": (48, 48, 48), "uda": (32, 32, 32), "pf_daformer_small": (64, 64, 64)},
+    "full": {"pf_daformer": None, "uda": (128, 128, 128)},
+}
 
 
-def _make_centres(folder: Path) -> None:
-    from nnunet_da.phantom.cohort import Window, centre
-    from nnunet_da.phantom.dataset import write_dataset
-
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (folder / name).mkdir()
-        os.environ[name] = str(folder / name)
-    window = Window(size_mm=(150.0, 128.0, 128.0), pixel_mm=2.0)
-    write_dataset(folder / "nnUNet_raw", 101, "A", centre("tulane"), 3, 0, 0, window=window)
-    write_dataset(folder / "nnUNet_raw", 102, "B", centre("rochester"), 2, 0, 1, labels=False, window=window)
-
-
-def _trainers(folder: Path, name: str, preset: str, changes: dict[str, Any], device: torch.device) -> tuple[Any, Any]:
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-    from nnunet_da import paths
-    from nnunet_da.datasets import read_json
-    from nnunet_da.planning import PlanRequest, plan
-
-    os.environ["nnUNet_extTrainer"] = str(paths.trainers_dir())
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-        file, configuration = plan(PlanRequest("101", ["102"], preset, {"seed": 0}, **changes))
-        built = []
-        for trainer_class in (recursive_find_trainer_class_by_name(name), nnUNetTrainer):
-            plans = read_json(file, "plans") | {"continue_training": False}
-            dataset_json = read_json(folder / "nnUNet_raw" / "Dataset101_A" / "dataset.json", "dataset.json")
-            _dataset_folder(folder, plans, configuration)
-            trainer = trainer_class(plans, configuration, 0, dataset_json, device)
-            trainer.enable_deep_supervision = plans["configurations"][configuration]["nnunet_da"]["deep_supervision"]
-            trainer.initialize()
-            built.append(trainer)
-    return built[0], built[1]
+def cases(setup: Setup) -> list[Case]:
+    """Every comparison of steps, per preset and compile mode."""
+    made = []
+    for compiled in setup.compiled:
+        for preset, patch in SIZES[setup.size].items():
+            made.append(Case(f"step {preset}", partial(_against_plain, setup, preset, patch, compiled)))
+            if preset != "pf_daformer_small":  # its steps take seconds, and it shows nothing the others do not
+                made.append(Case(f"source-only {preset}", partial(_against_stock, setup, preset, patch, compiled)))
+    preset, patch = next(iter(SIZES[setup.size].items()))
+    return [*made, Case(f"adaptation {preset}", partial(_against_source_only, setup, preset, patch))]
 
 
-def _dataset_folder(folder: Path, plans: dict[str, Any], configuration: str) -> None:
-    """Trainers look for one preprocessed case to learn the file type; no real one is needed."""
-    cases = folder / "nnUNet_preprocessed" / "Dataset101_A" / plans["configurations"][configuration]["data_identifier"]
-    cases.mkdir(exist_ok=True)
-    (cases / "a.b2nd").touch()
-
-
-def _batch(trainer: Any) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(0)
-    patch, n = tuple(trainer.configuration_manager.patch_size), trainer.batch_size
-    images = [torch.cat([torch.randn(n, 1, *patch, generator=generator), torch.ones(n, 1, *patch)], dim=1) for _ in range(2)]
-    labels = (torch.rand(n, 1, *patch, generator=generator) > 0.8).short()
-    target: Any = labels
-    if trainer.enable_deep_supervision:
-        scales = trainer._get_deep_supervision_scales()
-        sizes = [[round(p * s) for p, s in zip(patch, scale, strict=True)] for scale in scales]
-        target = [torch.nn.functional.interpolate(labels.float(), size=size).short() for size in sizes]
-    return {"data": images[0], "target": target, "keys": ["a"] * n, "data_target": images[1], "keys_target": ["b"] * n}
+def _against_plain(setup: Setup, preset: str, patch: Any, compiled: bool) -> list[Row]:
+    trainer = build(_family(preset), preset_plans(preset, patch), setup.device, compiled)
+    batch = random_batch(trainer)
+    ours, plain = interleaved([lambda: trainer.train_step(batch), lambda: _plain(trainer, batch)], setup.device, setup.seconds)
+    return [Row.compare("step / plain forward and backward", _describe(preset, trainer, 2, compiled), ours, plain, STEP_LIMIT)]
 
 
 def _plain(trainer: Any, batch: dict[str, Any]) -> None:
-    images = torch.cat([batch["data"], batch["data_target"]])[:, :1].to(trainer.device)
-    labels = trainer._to_device(batch["target"])
+    """Encoder on all samples, decoder and supervised loss on the source, one backward; no optimiser, alignment, norms or logging."""
+    domains = [batch[name].to(trainer.device, non_blocking=True) for name in ("data", "data_target")]
+    images = torch.cat(domains)[:, : trainer.num_input_channels]
+    labels = batch["target"]
+    to_device = partial(torch.Tensor.to, device=trainer.device, non_blocking=True)
+    labels = [to_device(part) for part in labels] if isinstance(labels, list) else to_device(labels)
     trainer.optimizer.zero_grad(set_to_none=True)
-    network = trainer._bare_network()
     with torch.autocast("cuda") if trainer.device.type == "cuda" else contextlib.nullcontext():
-        skips = network.encoder(images)
-        loss = trainer.loss(network.decoder([skip[: len(batch["data"])] for skip in skips]), labels)
+        logits, _ = trainer.network(images, n_labelled=len(batch["data"]), with_features=True)
+        loss = trainer.loss(logits, labels)
     loss.backward()
 
 
-def _stock(trainer: Any, batch: dict[str, Any]) -> None:
-    """A stock step on source and target samples alike: the labels of the source stand in for the target's."""
-    twice = [torch.cat([t, t]) for t in batch["target"]] if isinstance(batch["target"], list) else torch.cat([batch["target"]] * 2)
-    trainer.train_step({"data": torch.cat([batch["data"], batch["data_target"]])[:, :1], "target": twice})
+def _against_stock(setup: Setup, preset: str, patch: Any, compiled: bool) -> list[Row]:
+    """The same network, weights and batch through both trainers' own train_step."""
+    plans = preset_plans(preset, patch)
+    trainer, stock = (build(name, plans, setup.device, compiled) for name in ("nnUNetTrainer_UDA_SourceOnly", "nnUNetTrainer"))
+    trainer.network.load_state_dict(stock.network.state_dict())
+    batch = random_batch(stock, target=False)
+    ours, theirs = interleaved([lambda: trainer.train_step(batch), lambda: stock.train_step(batch)], setup.device, setup.seconds)
+    return [Row.compare("source-only step / stock step", _describe(preset, trainer, 1, compiled), ours, theirs, SOURCE_ONLY_LIMIT)]
 
 
-def _medians(functions: list[Callable[[], Any]], rounds: int, device: torch.device) -> list[float]:
-    times: list[list[float]] = [[] for _ in functions]
-    for round_number in range(rounds + 2):  # two to warm up
-        for function, taken in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if round_number >= 2:
-                taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in times]
+def _against_source_only(setup: Setup, preset: str, patch: Any) -> list[Row]:
+    """What adapting costs: twice the samples in the encoder, as many in the decoder."""
+    plans = preset_plans(preset, patch)
+    trainer, source_only = (build(_family(preset) + arm, plans, setup.device) for arm in ("", "_SourceOnly"))
+    both, alone = random_batch(trainer), random_batch(trainer, target=False)
+    functions = [lambda: trainer.train_step(both), lambda: source_only.train_step(alone)]
+    ours, theirs = interleaved(functions, setup.device, setup.seconds)
+    return [Row.compare("adaptation step / source-only step", _describe(preset, trainer, 2, False), ours, theirs)]
 
 
-if __name__ == "__main__":
-    main()
+def _family(preset: str) -> str:
+    return "nnUNetTrainer_PFDAformer" if preset.startswith("pf_daformer") else "nnUNetTrainer_UDA_GRL_MMD"
+
+
+def _describe(preset: str, trainer: Any, domains: int, compiled: bool) -> str:
+    patch = "x".join(map(str, trainer.configuration_manager.patch_size))
+    samples = "+".join([str(trainer.batch_size)] * domains)
+    return f"{preset}, {samples} of {patch}{', compiled' if compiled else ''}"

@@ -1,102 +1,23 @@
-"""Preset and source fingerprint to a plans file that stock nnU-Net trains with.
+"""From a source, its targets and a preset to a plans file that stock nnU-Net trains with.
 
-The target contributes its name and its number of channels, nothing else: fingerprint, spacing, intensities and splits are the source's.
+The target contributes its name and its number of channels, nothing else: fingerprint, spacing, intensities and splits are the source's,
+or those of the trained model that the preset starts from.
 """
 
-import contextlib
-import io
-import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnunet_da import paths
-from nnunet_da.datasets import RawDataset, find_dataset, image_size, read_json, write_json
+from nnunet_da.datasets import RawDataset, find_dataset, read_json, write_json
 from nnunet_da.errors import UserError
 from nnunet_da.integrity import check_readable
+from nnunet_da.planning_from_fingerprint import check_geometry, plans_from_fingerprint
+from nnunet_da.presets import TRANSUNET3D, PlanRequest, Preset, load_preset, preset_names
 from nnunet_da.settings import PLANS_KEY, AdaptationSettings, settings_from_dict, settings_from_plans, settings_to_dict
 
-TRANSUNET3D = "nnunet_da.networks.transunet3d.TransUNet3D"
-LEFT_RIGHT_AXIS = 2  # x of a (Z, Y, X) array before nnU-Net's transposition
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One recipe of the folder `plans/`.
-
-    Attributes:
-        comment: what it reproduces and where it departs.
-        plans_name: name of the plans file.
-        planner: stock planner that gives spacing, readers and (without `network`) the network.
-        network: architecture entry of the plans, None for the stock network.
-        patch_size: (Z, Y, X) voxels, None for the planner's.
-        batch_size: samples per domain.
-        spacing_mm: "source" for the source fingerprint's, "native" for no resampling, or (Z, Y, X) mm.
-        force_separate_z: whether slices are resampled apart from the plane, None for nnU-Net's rule per case.
-        padding_hu: HU that padding stands for: "mean" as in stock nnU-Net, "lowest" for the clipped air, or a number.
-        mirror: axes that may be mirrored: "all" or "no_left_right".
-        settings: everything of `AdaptationSettings` that differs from its defaults.
-    """
-
-    comment: str
-    plans_name: str
-    batch_size: int
-    planner: str = "ExperimentPlanner"
-    network: dict[str, Any] | None = None
-    patch_size: list[int] | None = None
-    spacing_mm: str | list[float] = "source"
-    force_separate_z: bool | None = False
-    padding_hu: str | float = "mean"
-    mirror: str = "all"
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """What the user asks of `plan`, beyond the preset.
-
-    Attributes:
-        source: id or name of the labelled dataset.
-        targets: ids or names of the unlabelled datasets.
-        preset: name of the recipe.
-        overrides: settings by name.
-        patch_size: (Z, Y, X) voxels.
-        batch_size: samples per domain.
-        spacing_mm: (Z, Y, X).
-        variant: adds a configuration `3d_fullres_<variant>` to existing plans.
-        trainer: checked against the preset's network.
-        processes: for the fingerprint.
-        overwrite: replace plans of that name.
-    """
-
-    source: str
-    targets: list[str]
-    preset: str
-    overrides: dict[str, Any] = field(default_factory=dict)
-    patch_size: list[int] | None = None
-    batch_size: int | None = None
-    spacing_mm: list[float] | None = None
-    variant: str | None = None
-    trainer: str | None = None
-    processes: int = 2
-    overwrite: bool = False
-
-
-def preset_names() -> list[str]:
-    """Names of the recipes that ship with the package."""
-    return sorted(file.stem for file in paths.plans_dir().glob("*.json"))
-
-
-def load_preset(name: str) -> Preset:
-    """Read a recipe of the folder `plans/`.
-
-    Raises:
-        UserError: no recipe of that name.
-    """
-    if name not in preset_names():
-        raise UserError(f"the preset must be one of {', '.join(preset_names())}, got '{name}'")
-    return Preset(**read_json(paths.plans_dir() / f"{name}.json", f"the preset {name} must be readable"))
+__all__ = ["TRANSUNET3D", "PlanRequest", "Preset", "check_domains", "check_plans", "load_preset", "plan", "preset_names"]
 
 
 def plan(request: PlanRequest) -> tuple[Path, str]:
@@ -106,29 +27,74 @@ def plan(request: PlanRequest) -> tuple[Path, str]:
         The plans file and the configuration to train.
 
     Raises:
-        UserError: any unfit input; nothing is written then.
+        UserError: any unfit input; no plans are written then.
     """
-    preset = load_preset(request.preset)
+    preset, request = load_preset(request.preset), _with_absolute_path(request)
     source, targets = find_dataset(request.source), [find_dataset(target) for target in request.targets]
     check_domains(source, targets)
     _check_trainer(request.trainer, preset)
     file = paths.nnunet_preprocessed() / source.name / f"{preset.plans_name}.json"
     if request.variant is not None:
         return file, _add_variant(file, request.variant, source, targets, request)
-    settings = _settings(preset.settings, request, targets)
-    settings.check_batch(preset.batch_size if request.batch_size is None else request.batch_size)
-    _check_geometry(preset, request, settings, source)
     if file.exists() and not request.overwrite:
         raise UserError(
             f"plans {file.name} of {source.name} exist already: give --name NAME to add a variant, or --overwrite to replace them"
         )
-    check_readable(source, targets, request.processes)
-    plans = _plans(source, preset, settings, request)
+    plans = (_from_model if preset.checkpoint_network else _from_fingerprint)(preset, source, targets, request)
+    name = _base_configuration(plans)
     if file.exists():
         kept = read_json(file, "existing plans must be readable")["configurations"]
-        plans["configurations"] = {**{n: c for n, c in kept.items() if "inherits_from" in c}, **plans["configurations"]}
+        plans["configurations"] = {**{n: c for n, c in kept.items() if c.get("inherits_from") == name}, **plans["configurations"]}
     write_json(plans, file)
-    return file, "3d_fullres"
+    return file, name
+
+
+def _from_fingerprint(preset: Preset, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> dict[str, Any]:
+    settings = _settings(preset.settings, request, targets)
+    settings.check_batch(preset.batch_size if request.batch_size is None else request.batch_size)
+    check_geometry(preset, request, settings, source)
+    check_readable(source, targets, request.processes)
+    plans = plans_from_fingerprint(source, preset, settings, request)
+    _check_start(settings, plans, _base_configuration(plans), source)
+    return plans
+
+
+def _from_model(preset: Preset, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> dict[str, Any]:
+    from nnunet_da.planning_from_model import model_to_start_from, plans_from_model, prepare_folder, settings_of_model
+
+    model = model_to_start_from(request, preset, source)
+    settings = _settings({**preset.settings, **settings_of_model(model)}, request, targets)
+    plans = plans_from_model(model, source, preset, settings, request)
+    check_readable(source, targets, request.processes)
+    prepare_folder(source, request.processes)
+    return plans
+
+
+def _with_absolute_path(request: PlanRequest) -> PlanRequest:
+    """Training may run in another folder than planning."""
+    start = request.overrides.get("init_checkpoint")
+    if not isinstance(start, str):
+        return request
+    return replace(request, overrides={**request.overrides, "init_checkpoint": str(Path(start).expanduser().absolute())})
+
+
+def _base_configuration(plans: dict[str, Any]) -> str:
+    """The configuration that variants inherit from: 3d_fullres, or the one that a model gave."""
+    configurations = plans.get("configurations", {})
+    own = [name for name, configuration in configurations.items() if "inherits_from" not in configuration]
+    return "3d_fullres" if "3d_fullres" in own or not own else own[0]
+
+
+def _check_start(settings: AdaptationSettings, plans: dict[str, Any], name: str, source: RawDataset) -> None:
+    """Refuse plans whose `init_checkpoint` holds another model, as training would."""
+    if settings.init_checkpoint is None:
+        return
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunet_da.trained_model import any_checkpoint, check_fits, read_model
+
+    configuration = PlansManager(plans).get_configuration(name).configuration
+    check_fits(read_model(any_checkpoint(settings.init_checkpoint)), plans, configuration, source.description, source.name)
 
 
 def check_domains(source: RawDataset, targets: list[RawDataset]) -> None:
@@ -182,42 +148,10 @@ def _check_trainer(trainer: str | None, preset: Preset) -> None:
     known = sorted(file.stem for file in paths.trainers_dir().glob("nnUNetTrainer_*.py"))
     if trainer not in known:
         raise UserError(f"the trainer must be one of {', '.join(known)}, got '{trainer}'")
-    network = preset.network["network_class_name"] if preset.network else "the stock network"
-    if trainer.startswith("nnUNetTrainer_PFDAformer") and network != TRANSUNET3D:
-        raise UserError(f"{trainer} needs a preset with TransUNet3D such as pf_daformer, this preset plans {network}: choose a UDA trainer")
-
-
-def _check_geometry(preset: Preset, request: PlanRequest, settings: AdaptationSettings, source: RawDataset) -> None:
-    """Refuse patch, spacing, deep supervision and scans that the preset's network cannot take."""
-    if request.spacing_mm is not None:
-        if preset.spacing_mm == "native":
-            raise UserError(f"the preset {request.preset} keeps native voxels: leave --spacing out or choose another preset")
-        if len(request.spacing_mm) != 3 or not all(0 < value < math.inf for value in request.spacing_mm):
-            raise UserError(f"the spacing must be three positive numbers Z Y X in mm, got {request.spacing_mm}")
-    if preset.network is not None and settings.deep_supervision:
-        raise UserError(f"the network of the preset {request.preset} has no deep supervision: leave deep_supervision false")
-    if request.patch_size is not None:
-        _check_patch(preset, request.preset, request.patch_size)
-    first = next(iter(source.training_images().values()))[0]
-    if min(image_size(first)) == 1:
-        raise UserError(f"presets plan 3D images, {first.name} of {source.name} has one slice: use a dataset of volumes")
-
-
-def _check_patch(preset: Preset, name: str, patch_size: list[int]) -> None:
-    """Build the network on no memory at all: it knows which patches it can take."""
-    if preset.network is None:
-        raise UserError("the patch size of a preset with a stock network follows from the network's planning: leave --patch-size out")
-    if len(patch_size) != 3 or min(patch_size) < 1:
-        raise UserError(f"the patch size must be three positive numbers Z Y X, got {patch_size}")
-    import torch
-
-    from nnunet_da.networks import TransUNet3D
-
-    try:
-        with torch.device("meta"):
-            TransUNet3D(1, 2, **{**preset.network["arch_kwargs"], "patch_size": patch_size})
-    except ValueError as error:
-        raise UserError(f"the patch {patch_size} does not fit the preset {name}: {error}") from error
+    if trainer.startswith("nnUNetTrainer_PFDAformer") and preset.network_name != TRANSUNET3D:
+        raise UserError(
+            f"{trainer} needs a preset with TransUNet3D such as pf_daformer, this preset plans {preset.network_name}: choose a UDA trainer"
+        )
 
 
 def _add_variant(file: Path, variant: str, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> str:
@@ -227,8 +161,9 @@ def _add_variant(file: Path, variant: str, source: RawDataset, targets: list[Raw
     if request.patch_size is not None or request.batch_size is not None or request.spacing_mm is not None:
         raise UserError("a variant shares patch, batch and spacing with its parent: leave --patch-size, --batch-size and --spacing out")
     plans = read_json(file, f"a variant needs the plans {file.name} of {source.name}, made by `nnunet-da plan` without --name")
-    check_plans(plans, source.name, "3d_fullres")
-    name, parent = f"3d_fullres_{variant}", plans["configurations"]["3d_fullres"]
+    base = _base_configuration(plans)
+    check_plans(plans, source.name, base)
+    name, parent = f"{base}_{variant}", plans["configurations"][base]
     if name in plans["configurations"] and not request.overwrite:
         raise UserError(f"configuration {name} exists already in {file.name}: choose another --name, or --overwrite it")
     planned = settings_from_plans(parent)
@@ -241,7 +176,8 @@ def _add_variant(file: Path, variant: str, source: RawDataset, targets: list[Raw
     settings.check_batch(parent["batch_size"])
     if settings.deep_supervision and not planned.deep_supervision:
         raise UserError("a variant cannot switch deep supervision on where its parent has none: leave deep_supervision out")
-    plans["configurations"][name] = {"inherits_from": "3d_fullres", PLANS_KEY: settings_to_dict(settings)}
+    plans["configurations"][name] = {"inherits_from": base, PLANS_KEY: settings_to_dict(settings)}
+    _check_start(settings, plans, name, source)
     write_json(plans, file)
     return name
 
@@ -262,81 +198,3 @@ def check_plans(plans: dict[str, Any], dataset_name: str, configuration_name: st
         )
     if configuration_name not in plans["configurations"]:
         raise UserError(f"the configuration must be one of {', '.join(plans['configurations'])}, got '{configuration_name}'")
-
-
-def _plans(source: RawDataset, preset: Preset, settings: AdaptationSettings, request: PlanRequest) -> dict[str, Any]:
-    plans = _stock_plans(source, preset, request)
-    kept = ("3d_fullres",) if preset.network else ("2d", "3d_fullres", "3d_lowres")
-    plans["configurations"] = {name: plans["configurations"][name] for name in kept if name in plans["configurations"]}
-    _set_padding(plans, preset)
-    for name, configuration in plans["configurations"].items():
-        configuration.pop("next_stage", None)
-        _set_resampling(configuration, preset)
-        configuration["batch_size"] = _batch_size(configuration["batch_size"], name, preset, request)
-        settings.check_batch(configuration["batch_size"])
-        if name == "3d_fullres":
-            _set_network(configuration, plans["transpose_forward"], preset, request)
-        configuration[PLANS_KEY] = {**settings_to_dict(settings), "mirror_axes": _mirror_axes(plans, name, preset, settings)}
-    return plans
-
-
-def _stock_plans(source: RawDataset, preset: Preset, request: PlanRequest) -> dict[str, Any]:
-    """Fingerprint and plans by stock nnU-Net, caught before it writes them."""
-    import nnunetv2
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
-    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-    from nnunetv2.utilities.json_export import recursive_fix_for_json_export
-
-    planner_class = recursive_find_python_class(
-        str(Path(nnunetv2.__path__[0]) / "experiment_planning"), preset.planner, "nnunetv2.experiment_planning"
-    )
-    planner_without_saving = type(planner_class.__name__, (planner_class,), {"save_plans": lambda self, plans: None})
-    with contextlib.redirect_stdout(io.StringIO()), paths.one_worker_at_least():
-        extract_fingerprint_dataset(source.dataset_id, num_processes=request.processes, clean=request.overwrite, verbose=False)
-        spacing = request.spacing_mm or (preset.spacing_mm if isinstance(preset.spacing_mm, list) else None)
-        planner = planner_without_saving(source.name, plans_name=preset.plans_name, overwrite_target_spacing=spacing)
-        plans = planner.plan_experiment()
-    recursive_fix_for_json_export(plans)
-    return plans
-
-
-def _set_padding(plans: dict[str, Any], preset: Preset) -> None:
-    """CTNormalization subtracts `mean`, and padding is zero after it: the mean decides which HU the padding stands for."""
-    if preset.padding_hu == "mean":
-        return
-    for channel in plans["foreground_intensity_properties_per_channel"].values():
-        channel["fingerprint_mean"] = channel["mean"]
-        channel["mean"] = channel["percentile_00_5"] if preset.padding_hu == "lowest" else float(preset.padding_hu)
-
-
-def _set_resampling(configuration: dict[str, Any], preset: Preset) -> None:
-    for kind in ("data", "seg", "probabilities"):
-        if preset.spacing_mm == "native":
-            configuration[f"resampling_fn_{kind}"] = "no_resampling_hack"
-            configuration[f"resampling_fn_{kind}_kwargs"] = {}
-        else:
-            configuration[f"resampling_fn_{kind}_kwargs"]["force_separate_z"] = preset.force_separate_z
-
-
-def _batch_size(planned: int, name: str, preset: Preset, request: PlanRequest) -> int:
-    """Per domain: what the user says, else the preset's; 2d keeps a larger one of the planner."""
-    if request.batch_size is not None:
-        return request.batch_size
-    return max(planned, preset.batch_size) if name == "2d" else preset.batch_size
-
-
-def _set_network(configuration: dict[str, Any], transpose_forward: list[int], preset: Preset, request: PlanRequest) -> None:
-    patch = request.patch_size or preset.patch_size
-    if patch is not None:
-        configuration["patch_size"] = [patch[axis] for axis in transpose_forward]
-    if preset.network is not None:
-        arguments = {**preset.network["arch_kwargs"], "patch_size": configuration["patch_size"]}
-        configuration["architecture"] = {**preset.network, "arch_kwargs": arguments}
-        configuration["batch_dice"] = False
-
-
-def _mirror_axes(plans: dict[str, Any], name: str, preset: Preset, settings: AdaptationSettings) -> list[int] | None:
-    if settings.mirror_axes is not None or preset.mirror == "all":
-        return settings.mirror_axes
-    axes = [axis for axis in plans["transpose_forward"]][(1 if name == "2d" else 0) :]
-    return [patch_axis for patch_axis, axis in enumerate(axes) if axis != LEFT_RIGHT_AXIS]

@@ -68,7 +68,8 @@ def test_every_preset_is_valid_and_says_what_it_is(name):
 
 
 def test_issue_presets_are_there():
-    assert set(preset_names()) == {"pf_daformer", "pf_daformer_paper", "pf_daformer_small", "pf_daformer_demo", "uda", "uda_resenc"}
+    pf_daformer = {"pf_daformer", "pf_daformer_paper", "pf_daformer_small", "pf_daformer_demo", "pf_daformer_finetune"}
+    assert set(preset_names()) == pf_daformer | {"uda", "uda_resenc", "uda_finetune"}
 
 
 def test_paper_preset_is_the_paper():

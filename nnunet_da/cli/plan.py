@@ -10,6 +10,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-t", "--target", required=True, nargs="+", help="ids or names of the unlabelled target datasets")
     parser.add_argument("--preset", default="pf_daformer", help="recipe (default: pf_daformer; see docs/presets.md)")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="change one setting, repeatable")
+    parser.add_argument(
+        "--from-checkpoint",
+        metavar="FILE",
+        help="trained nnU-Net to start from, {fold} stands for the fold; short for --set init_checkpoint=FILE",
+    )
     parser.add_argument("--name", help="add a variant 3d_fullres_NAME to existing plans instead of making plans")
     parser.add_argument("-tr", "--trainer", help="check that this trainer fits the preset")
     parser.add_argument("--patch-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels, instead of the preset's")
@@ -23,11 +28,14 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_da.planning import PlanRequest, plan
     from nnunet_da.settings import parse_assignment
 
+    overrides = dict(parse_assignment(text) for text in options.overrides)
+    if options.from_checkpoint is not None:
+        overrides["init_checkpoint"] = options.from_checkpoint
     request = PlanRequest(
         source=options.source,
         targets=options.target,
         preset=options.preset,
-        overrides=dict(parse_assignment(text) for text in options.overrides),
+        overrides=overrides,
         patch_size=options.patch_size,
         batch_size=options.batch_size,
         spacing_mm=options.spacing,
@@ -42,5 +50,6 @@ def run(options: argparse.Namespace) -> None:
     if options.name is None:
         print(f"next: nnunet-da preprocess -d {dataset_id} -p {file.stem} -c {configuration}")
     else:
-        print(f"configuration: {configuration}, it shares the preprocessed data of 3d_fullres")
+        parent = configuration.removesuffix(f"_{options.name}")
+        print(f"configuration: {configuration}, it shares the preprocessed data of {parent}")
         print(f"next: nnUNetv2_train {dataset_id} {configuration} 0 -p {file.stem} -tr {options.trainer or 'TRAINER'}")

@@ -42,7 +42,8 @@ def write_report(folder: Path, output: Path | None = None, *, overwrite: bool = 
         bar.update()
         overlays = _overlays(study, bar)
     page = render_page(study, summary, plots, curves, overlays)
-    pictures = _distinct([picture for group in [*plots, *overlays] for picture in group.pictures] + curves)
+    diagnosed = [picture for arm in study.arms for record in arm.diagnoses for picture in record.pictures]
+    pictures = _distinct([picture for group in [*plots, *overlays] for picture in group.pictures] + curves + diagnosed)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as temporary:
         built = Path(temporary)

@@ -46,6 +46,7 @@ def render_page(study: Study, summary: pd.DataFrame, plots: list[Group], curves:
         plots=plots,
         curves=curves,
         overlays=overlays,
+        diagnoses=[record for arm in study.arms for record in arm.diagnoses],
         undefined=_undefined(study),
         failed=[(arm.name, *entry) for arm in study.arms for entry in arm.failed],
         cases=_case_table(study),

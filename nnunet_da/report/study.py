@@ -11,6 +11,7 @@ import pandas as pd
 
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.results import COLUMNS, MANIFEST_FILE, METRICS_FILE
+from nnunet_da.report.diagnoses import DiagnosisRecord, read_diagnoses
 
 CURVES_FILE, SETTINGS_FILE = "curves.csv", "report.json"
 CURVE_COLUMNS = ("epoch", "term", "value")
@@ -39,6 +40,7 @@ class Arm:
         cases: (domain, case) -> files; empty where no evaluation.json came along.
         failed: (domain or folder, case, reason) of what could not be scored.
         curves: columns epoch, term, value, run; empty where there are none.
+        diagnoses: what `diagnose` wrote of its runs.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Arm:
     cases: dict[tuple[str, str], CaseRecord]
     failed: list[tuple[str, str, str]]
     curves: pd.DataFrame
+    diagnoses: list[DiagnosisRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _load_arm(folder: Path, name: str) -> Arm:
         cases={(record.domain, record.case): record for path, manifest in manifests for record in _records(path, manifest)},
         failed=[(path.name, case, reason) for path, manifest in manifests for case, reason in manifest.get("failed", {}).items()],
         curves=_read_curves(folder),
+        diagnoses=read_diagnoses(folder, name),
     )
 
 

@@ -28,7 +28,7 @@ class FeatureForward(nn.Module):
         if not with_features and probe is None:
             return super().forward(x)
         skips = self.encoder(x)
-        labelled = [skip[:n_labelled] for skip in skips]
+        labelled = list(skips) if n_labelled in (None, len(x)) else [skip[:n_labelled] for skip in skips]  # a slice of all would be copied
         if probe is not None:
             labelled[-1] = labelled[-1] + probe.to(labelled[-1].dtype)
         logits = self.decoder(labelled)

@@ -13,6 +13,7 @@ from torch import nn
 from nnunet_da.errors import UserError
 from nnunet_da.settings import settings_from_plans
 from nnunet_da.training.checkpoint import LATEST, PREVIOUS, check_continues, readable_checkpoint, restore, save_atomically
+from nnunet_da.training.initial_weights import start_from, weight_versions
 from nnunet_da.training.interruption import EXIT_CODE, Interruption
 from nnunet_da.training.loaders import finish
 from nnunet_da.training.logging import register, write_curves
@@ -37,14 +38,20 @@ class ResumableTrainer(nnUNetTrainer):
         self.heads_optimizer: torch.optim.Optimizer | None = None
         self.epoch_outputs: list[dict[str, Any]] = []  # of the steps of this epoch so far
         self.within_epoch = False
+        self.continued = False
         self._bad_steps = 0
         self._interruption = Interruption()
         register(self.logger, self.curve_names)
 
     @property
-    def curve_names(self) -> list[str]:
+    def step_curve_names(self) -> list[str]:
         """Numbers that every step returns and whose means over an epoch are logged."""
         return []
+
+    @property
+    def curve_names(self) -> list[str]:
+        """All curves beside nnU-Net's own."""
+        return self.step_curve_names
 
     def default_rates(self) -> tuple[float, float]:
         """Learning rate and weight decay where the plans give none: stock nnU-Net's."""
@@ -53,6 +60,7 @@ class ResumableTrainer(nnUNetTrainer):
     def initialize(self) -> None:
         self._seed(Stream.WEIGHTS)
         super().initialize()
+        self.untouched_weights = weight_versions(self._bare_network())
 
     # --- the place in the training ----------------------------------------------------------------------------------------------------
 
@@ -66,6 +74,10 @@ class ResumableTrainer(nnUNetTrainer):
             super().run_training()
 
     def on_train_start(self) -> None:
+        if not self.was_initialized:
+            self.initialize()
+        if not self.continued:
+            start_from(self)  # before any worker starts
         super().on_train_start()
         for unfinished in Path(self.output_folder).glob(".*.part"):
             unfinished.unlink(missing_ok=True)
@@ -89,9 +101,14 @@ class ResumableTrainer(nnUNetTrainer):
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         super().on_train_epoch_end(self.epoch_outputs)
-        for name in self.curve_names:
-            values = [output[name] for output in self.epoch_outputs]  # a step that the loss scaler skips has infinite gradients
-            value = self._mean_over_ranks(float(np.mean([number for number in values if np.isfinite(number)] or [np.nan])))
+        values = {name: np.array([output[name] for output in self.epoch_outputs], dtype=np.float64) for name in self.step_curve_names}
+        finite = {name: numbers[np.isfinite(numbers)] for name, numbers in values.items()}  # not those of steps that the loss scaler skips
+        self.log_means({name: float(numbers.mean()) if len(numbers) else float("nan") for name, numbers in finite.items()})
+
+    def log_means(self, numbers: dict[str, float]) -> None:
+        """Log this epoch's value of some curves; with several GPUs the mean of those that have one."""
+        for name, value in numbers.items():
+            value = self._mean_over_ranks(value)
             self.logger.log(name, value, self.current_epoch)
             self.print_to_log_file(name, round(value, 6))
 
@@ -160,6 +177,7 @@ class ResumableTrainer(nnUNetTrainer):
         file, checkpoint = readable_checkpoint(Path(filename_or_checkpoint), self.print_to_log_file, fall_back=bool(self.logger.resume))
         check_continues(self, checkpoint, file)
         restore(self, checkpoint, file)
+        self.continued = True
         register(self.logger, self.curve_names)
         self.print_to_log_file(f"Continuing from {file.name}, epoch {self.current_epoch}, step {len(self.epoch_outputs)}")
 
@@ -194,4 +212,5 @@ class ResumableTrainer(nnUNetTrainer):
             return value
         values: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(values, value)
-        return float(np.mean(values))
+        known = [number for number in values if np.isfinite(number)]
+        return float(np.mean(known)) if known else float("nan")

@@ -10,8 +10,10 @@ from torch import Tensor, autocast, nn
 
 from nnunet_da.errors import UserError
 from nnunet_da.training.batch import DomainBatch, domain_batch
+from nnunet_da.training.distributed import average_gradients, broadcast_module, joint_batch, joint_norms
 from nnunet_da.training.features import FeatureForward, bottleneck_shape, with_feature_forward
 from nnunet_da.training.randomness import Stream
+from nnunet_da.training.target_scores import score_names, target_scores
 from nnunet_da.training.two_domains import TwoDomainTrainer
 
 
@@ -72,6 +74,7 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         if self.terms:
             num_features = self._bottleneck[0] * (2 if self.settings.pooling == "mean_std" else 1)
             self.heads = nn.ModuleDict(self.build_heads(num_features)).to(self.device)
+            broadcast_module(self.heads)
         if len(self.heads):
             head_lr = self.settings.head_lr or self.initial_lr
             self.heads_optimizer = torch.optim.AdamW(self.heads.parameters(), head_lr, weight_decay=1e-2)
@@ -83,18 +86,18 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
     # --- the step ---------------------------------------------------------------------------------------------------------------------
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        images, labels = self._images(batch), self._to_device(batch["target"])
-        n_source = len(batch["data"])
+        batch = batch | {key: self._to_device(batch[key]) for key in ("data", "data_target", "target") if key in batch}
+        images, n_source = self._images(batch), len(batch["data"])
         probe = torch.zeros(n_source, *self._bottleneck, device=self.device, requires_grad=True)
         self._seed(Stream.STEP)
         self._zero_grad()
         with autocast(self.device.type, enabled=True) if self.device.type == "cuda" else nullcontext():
             logits, features = self.network(images, n_labelled=n_source, with_features=True, probe=probe)
-            seg_loss = self.loss(logits, labels)
+            seg_loss = self.loss(logits, batch["target"])
         losses, total, gradients = {"seg": seg_loss}, seg_loss, {}
         if self.terms:
             self._seed(Stream.ALIGNMENT)
-            features = features.float()
+            features = features.to(torch.promote_types(features.dtype, torch.float32))
             losses |= self._alignment(features, batch)
             for term in self.terms:
                 weighted = self.settings.weight(term) * losses[term]
@@ -113,12 +116,16 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         return min(1.0, self.steps_done / (self.num_epochs * self.settings.iterations_per_epoch))
 
     def domain_batches(self, features: Tensor, batch: dict[str, Any]) -> tuple[DomainBatch, DomainBatch]:
-        """What the terms see of (B, C', ...) bottleneck features: samples drawn alike, not source samples with forced foreground."""
+        """What the terms see of (B, C', ...) bottleneck features: samples drawn alike, not source samples with forced foreground.
+
+        With several GPUs those of all of them.
+        """
         n_source, pooling = len(batch["data"]), self.settings.pooling
         n_random = round(n_source * (1 - self.oversample_foreground_percent))
         inside_source, inside_target = self._inside(batch["data"][:n_random]), self._inside(batch["data_target"])
         source = domain_batch(features[:n_random], inside_source, pooling, list(batch["keys"])[:n_random])
-        return source, domain_batch(features[n_source:], inside_target, pooling, list(batch["keys_target"]))
+        target = domain_batch(features[n_source:], inside_target, pooling, list(batch["keys_target"]))
+        return joint_batch(source), joint_batch(target)
 
     def _alignment(self, features: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         losses = self.adaptation_losses(*self.domain_batches(features, batch))
@@ -127,10 +134,11 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         return losses
 
     def _images(self, batch: dict[str, Any]) -> Tensor:
+        """(B, C, ...) of the source, then of the target, without the mark of padding."""
         if not self.terms:
             return self._to_device(batch["data"])
-        both = torch.cat([batch["data"], batch["data_target"]])
-        return self._to_device(both[:, : self.num_input_channels])
+        both = torch.cat([self._to_device(batch["data"]), self._to_device(batch["data_target"])])
+        return both[:, : self.num_input_channels]
 
     def _inside(self, data: Tensor) -> Tensor | None:
         """(N, 1, ...) the mark of what is scan and not padding, or None where the settings do not ask for it."""
@@ -141,17 +149,19 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         if self.heads_optimizer is not None:
             self.heads_optimizer.zero_grad(set_to_none=True)
 
-    def _backward_and_step(self, total: Tensor) -> float:
+    def _backward_and_step(self, total: Tensor) -> Tensor | float:
         """One backward and one step of every optimiser. Returns the factor by which gradients of inputs are scaled."""
         optimizers = [self.optimizer] + ([self.heads_optimizer] if self.heads_optimizer is not None else [])
         if self.grad_scaler is None:
             total.backward()
+            average_gradients(self.heads)
             self._clip()
             for optimizer in optimizers:
                 optimizer.step()
             return 1.0
-        scale = self.grad_scaler.get_scale()
+        scale = self.grad_scaler.scale(torch.ones((), device=self.device))  # its own getter would wait for the GPU
         self.grad_scaler.scale(total).backward()
+        average_gradients(self.heads)
         for optimizer in optimizers:
             self.grad_scaler.unscale_(optimizer)
         self._clip()
@@ -167,7 +177,7 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
     def _numbers(self, total: Tensor, losses: dict[str, Tensor], gradients: dict[str, Tensor]) -> dict[str, Any]:
         """Everything to log, fetched from the device at once."""
         values = {"loss": total, **{f"loss_{term}": loss for term, loss in losses.items()}}
-        values |= {f"gradient_{term}": gradient.norm() for term, gradient in gradients.items()} | self._observations
+        values |= {f"gradient_{term}": norm for term, norm in joint_norms(gradients).items()} | self._observations
         stacked = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device).detach() for value in values.values()])
         return dict(zip(values, stacked.cpu().numpy(), strict=True))
 
@@ -181,8 +191,17 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
             for group in self.heads_optimizer.param_groups:
                 group["lr"] = base * self.optimizer.param_groups[0]["lr"] / self.initial_lr
 
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        super().on_validation_epoch_end(val_outputs)
+        if self.terms:
+            self.log_means(target_scores(self, self.score_batches(), self.settings.target_score_batches))
+
     @property
     def curve_names(self) -> list[str]:
+        return self.step_curve_names + (score_names(self.settings.target_score_batches) if self.terms else [])
+
+    @property
+    def step_curve_names(self) -> list[str]:
         """Curves of this method: every loss term, the gradient each sends to the encoder's output, and what it observes."""
         losses = [f"loss_{term}" for term in ("seg", *self.terms)]
         gradients = [f"gradient_{term}" for term in ("seg", *self.terms)]
@@ -195,8 +214,6 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
             raise NotImplementedError(
                 f"{type(self).__name__} does not train cascades: train 3d_fullres instead of {self.configuration_name}."
             )
-        if self.terms and self.is_ddp:
-            raise NotImplementedError(f"{type(self).__name__} does not align over several GPUs yet: train with -num_gpus 1.")
         if self.terms and self.label_manager.has_ignore_label:
             raise NotImplementedError(f"{type(self).__name__} does not train with an ignore label in the source yet.")
 

@@ -7,9 +7,10 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_da.errors import UserError
 from nnunet_da.preprocessing import target_cache
-from nnunet_da.training.loaders import GuardedLoader, PairedLoader, PooledDataset, augmenter, mark_padding
+from nnunet_da.training.loaders import GuardedLoader, PairedLoader, PooledDataset, SeededBatches, augmenter, mark_padding
 from nnunet_da.training.randomness import Stream
 from nnunet_da.training.resumable import ResumableTrainer
+from nnunet_da.training.target_scores import score_loader
 
 
 class TwoDomainTrainer(ResumableTrainer):
@@ -20,6 +21,7 @@ class TwoDomainTrainer(ResumableTrainer):
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Source training and validation batches as in stock nnU-Net; with alignment terms the training batches hold the target's too."""
         target = self._target_dataset() if self.terms else None  # first: a missing cache should cost no time
+        self._target = target
         rotation, dummy_2d, initial_patch_size, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         scales = self._get_deep_supervision_scales()
         transforms = self._training_transforms(rotation, scales, mirror_axes, dummy_2d)
@@ -36,6 +38,11 @@ class TwoDomainTrainer(ResumableTrainer):
         for loader in loaders:
             next(loader)  # stock does so too: workers start and errors show before the first epoch
         return loaders
+
+    def score_batches(self) -> SeededBatches:
+        """Target patches for the label-free scores: the same ones in every epoch, so that the scores move because the network does."""
+        key = (self.settings.seed or 0, self._fold_number, self.local_rank, Stream.SCORES)
+        return SeededBatches(score_loader(self, self._target), key, start=0, workers=0)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, bool, Any, tuple[int, ...]]:  # noqa: N802
         rotation, dummy_2d, initial_patch_size, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()

@@ -279,7 +279,7 @@ def test_a_bad_loss_stops_with_its_name_and_keeps_the_last_good_checkpoint(begin
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_target_cache_deleted_in_training_is_named(begin, centres_copy, monkeypatch, workers):
+def test_a_target_cache_deleted_in_training_is_named(centres_copy, begin, monkeypatch, workers):
     monkeypatch.setenv("nnUNet_n_proc_DA", workers)
     many = {"iterations_per_epoch": 5, "num_epochs": 6}  # more than wait in a worker's queue
     trainer = begin(**many)

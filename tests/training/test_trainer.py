@@ -176,13 +176,6 @@ def test_stale_target_cache_is_refused(make_trainer, centres_copy):
         make_trainer("nnUNetTrainer_PFDAformer_GRL", TRANSUNET).get_dataloaders()
 
 
-def test_several_gpus_are_refused(make_trainer):
-    trainer = make_trainer("nnUNetTrainer_UDA_MMD", STOCK)
-    trainer.is_ddp = True
-    with pytest.raises(NotImplementedError, match="num_gpus 1"):
-        trainer._refuse_unsupported()
-
-
 def test_a_batch_too_small_to_align_is_refused(make_trainer):
     with pytest.raises(UserError, match="at least 2"):
         make_trainer("nnUNetTrainer_UDA_MMD", STOCK, oversample_foreground_percent=0.9).get_dataloaders()

@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt numpy setuptools wheel
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	@$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation pyradiomics==3.0.1 || \
-		echo "note: pyradiomics 3.0.1 could not be built here (it needs a C compiler and Python's headers); all but radiomics works without it" >&2
+		echo "note: pyradiomics 3.0.1 could not be built here (it needs Python 3.10 or 3.11 and a C compiler); all but radiomics works without it" >&2
 	@touch $@
 
 demo: install  ## the whole job on the synthetic phantom, results in demo/

@@ -43,6 +43,11 @@ def write_centre(raw: Path, dataset_id: int, name: str, cases: int, seed: int, l
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """nnU-Net internals first: where these have moved, the other failures follow from it."""
+    items.sort(key=lambda item: item.path.name != "test_nnunet_internals.py")
+
+
 @pytest.fixture
 def nnunet_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty nnUNet_raw, nnUNet_preprocessed and nnUNet_results below one folder."""

@@ -173,13 +173,48 @@ def test_entry_that_stock_skips_silently(ours, monkeypatch, entry):
     assert entry in first.found
 
 
-def test_nnunet_outside_the_supported_range(monkeypatch):
-    version = importlib.metadata.version
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.9.0" if name == "nnunetv2" else version(name))
-    (check,) = failures(environment.package_checks())
-    assert check.name == "nnunetv2"
-    assert "2.9.0" in check.found
-    assert check.fix.startswith("pip install 'nnunetv2")
+@pytest.mark.parametrize(
+    ("package", "version", "allowed"),
+    [
+        ("nnunetv2", "2.8.0", False),
+        ("nnunetv2", "2.8.1", True),
+        ("nnunetv2", "2.8.9", True),
+        ("nnunetv2", "2.9.0", False),
+        ("nnunetv2", "3.0", False),
+        ("torch", "2.3.1", False),
+        ("torch", "2.15.0", True),
+    ],
+)
+def test_supported_range(monkeypatch, package, version, allowed):
+    installed = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == package else installed(name))
+    (row,) = (check for check in environment.package_checks() if check.name == package)
+    assert (row.status is Status.OK) is allowed
+    assert row.found.startswith(version)
+    assert "supported" in row.found
+    if package == "nnunetv2":
+        assert ">=2.8.1, <2.9" in row.found
+    if not allowed:
+        assert "outside" in row.found
+        assert row.fix.startswith(f"pip install '{package}")
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [((3, 9, 6), Status.FAIL), ((3, 10, 0), Status.OK), ((3, 13, 1), Status.OK), ((3, 14, 0), Status.WARN)]
+)
+def test_range_of_python(monkeypatch, version, status):
+    monkeypatch.setattr(sys, "version_info", version)
+    (row,) = environment.python_check()
+    assert row.status is status
+    if status is not Status.OK:
+        assert "3.10 to 3.13" in row.found
+        assert "3.10 to 3.13" in row.fix
+
+
+def test_range_of_python_is_the_one_declared():
+    metadata = importlib.metadata.metadata("nnunet-da")
+    assert metadata["Requires-Python"] == ">=3.10"
+    assert environment.OLDEST_PYTHON == (3, 10)
 
 
 def test_package_that_cannot_be_imported(monkeypatch):

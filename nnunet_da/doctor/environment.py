@@ -14,15 +14,24 @@ from nnunet_da.errors import UserError
 
 DISTRIBUTION = "nnunet-da"
 IMPORTED = {"nnunetv2": "nnunetv2.training.nnUNetTrainer.nnUNetTrainer", "torch": "torch", "simpleitk": "SimpleITK"}  # rows of their own
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
+WHY = {
+    "nnunetv2": "our trainer overrides its internals, which move between minor releases",
+    "torch": "checkpoints are read safely and features aligned with what this range offers",
+}
 NETWORK = ("nnunet_da.networks.transunet3d", "TransUNet3D")
 LITTLE_DISK_GB = 20
 LITTLE_SHARED_MEMORY_GB = 1.0  # nnU-Net's workers hand batches over through it; containers often get 0.06 GB
 
 
 def python_check() -> list[Check]:
-    found = f"{sys.version.split()[0]} ({sys.executable})"
-    if sys.version_info >= (3, 14):
-        return [Check("python", Status.WARN, f"{found}, not tested with it", "use Python 3.10 to 3.13")]
+    """Older ones cannot read our syntax, newer ones are untried."""
+    found, supported = f"{sys.version.split()[0]} ({sys.executable})", f"Python {_dotted(OLDEST_PYTHON)} to {_dotted(NEWEST_PYTHON)}"
+    fix = f"make a new environment with {supported}"
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        return [Check("python", Status.FAIL, f"{found}, too old: supported is {supported}", fix)]
+    if sys.version_info[:2] > NEWEST_PYTHON:
+        return [Check("python", Status.WARN, f"{found}, newer than tested: supported is {supported}", fix)]
     return [passed("python", found)]
 
 
@@ -116,16 +125,26 @@ def _version_check(name: str, needs: str, allows: Callable[[str], bool]) -> Chec
     try:
         version = importlib.metadata.version(name)
         if not allows(version):
-            return Check(name, Status.FAIL, f"{version}, needs {needs}", fix)
+            why = f": {WHY[name]}" if name in WHY else ""
+            return Check(name, Status.FAIL, f"{version} is outside the supported range {_readable(needs)}{why}", fix)
         if name.lower() in IMPORTED:
             importlib.import_module(IMPORTED[name.lower()])
-        return passed(name, version)
+        return passed(name, f"{version} (supported: {_readable(needs)})" if name in WHY else version)
     except importlib.metadata.PackageNotFoundError:
         return Check(name, Status.FAIL, f"not installed, needs {needs}", fix)
     except BaseException as error:
         return Check(
             name, Status.FAIL, f"{version} cannot be imported: {describe(error)}", f"pip install --force-reinstall '{name}{needs}'"
         )
+
+
+def _readable(needs: str) -> str:
+    """A version range with its lower bound first; packaging prints it in any order."""
+    return ", ".join(sorted(needs.split(","), key=lambda bound: not bound.startswith((">", "="))))
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _folder_check(name: str, find: Callable[[], Path]) -> Check:

@@ -29,9 +29,11 @@ def score_loader(trainer: Any, dataset: Any) -> nnUNetDataLoader:
     """
     transforms = mark_padding(trainer.get_validation_transforms(None))
     patch_size = trainer.configuration_manager.patch_size
-    return nnUNetDataLoader(
+    loader = nnUNetDataLoader(
         dataset, trainer.batch_size, patch_size, patch_size, trainer.label_manager, oversample_foreground_percent=0.0, transforms=transforms
     )
+    loader.has_ignore = False  # else it would look for annotated voxels, which a target does not have
+    return loader
 
 
 def target_scores(trainer: Any, loader: Iterator[dict[str, Any]], batches: int) -> dict[str, float]:

@@ -214,8 +214,6 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
             raise NotImplementedError(
                 f"{type(self).__name__} does not train cascades: train 3d_fullres instead of {self.configuration_name}."
             )
-        if self.terms and self.label_manager.has_ignore_label:
-            raise NotImplementedError(f"{type(self).__name__} does not train with an ignore label in the source yet.")
 
     def _to_device(self, data: Tensor | list[Tensor]) -> Any:
         if isinstance(data, list):

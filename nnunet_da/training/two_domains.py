@@ -96,6 +96,8 @@ class TwoDomainTrainer(ResumableTrainer):
             transforms=transforms,
             probabilistic_oversampling=self.probabilistic_oversampling,
         )
+        if self.terms and stream != Stream.VALIDATION:
+            loader.has_ignore = False  # else random source patches centre on annotated voxels, which a target does not have
         key = None if self.settings.seed is None else (self.settings.seed, self._fold_number, self.local_rank, stream)
         start = self.current_epoch * self.settings.val_iterations_per_epoch if stream == Stream.VALIDATION else self.steps_done
         return augmenter(loader, workers, cached, self.device.type == "cuda", key, start)

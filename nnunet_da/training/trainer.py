@@ -10,7 +10,7 @@ from torch import Tensor, autocast, nn
 
 from nnunet_da.errors import UserError
 from nnunet_da.training.batch import DomainBatch, domain_batch
-from nnunet_da.training.distributed import average_gradients, broadcast_module, joint_batch, joint_norms
+from nnunet_da.training.distributed import average_gradients, broadcast_module, check_ranks, joint_batch, joint_norms, mean_over_ranks
 from nnunet_da.training.features import FeatureForward, bottleneck_shape, with_feature_forward
 from nnunet_da.training.randomness import Stream
 from nnunet_da.training.target_scores import score_names, target_scores
@@ -69,7 +69,8 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
 
     def initialize(self) -> None:
         super().initialize()
-        network = cast(FeatureForward, self._bare_network())
+        network, planned = cast(FeatureForward, self._bare_network()), self.configuration_manager
+        check_ranks(planned.batch_size, planned.batch_dice, self.enable_deep_supervision, len(getattr(network.decoder, "seg_layers", ())))
         self._bottleneck = bottleneck_shape(network, self.num_input_channels, self.configuration_manager.patch_size)
         if self.terms:
             num_features = self._bottleneck[0] * (2 if self.settings.pooling == "mean_std" else 1)
@@ -103,7 +104,7 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
                 weighted = self.settings.weight(term) * losses[term]
                 (gradients[term],) = torch.autograd.grad(weighted, features, retain_graph=True)
                 total = total + weighted
-        if self.grad_scaler is None and not torch.isfinite(total):
+        if self.grad_scaler is None and not torch.isfinite(mean_over_ranks(total)):
             self._stop_at_bad_loss({f"loss_{term}": loss.item() for term, loss in losses.items()}, batch)
         scale = self._backward_and_step(total)
         assert probe.grad is not None
@@ -179,7 +180,7 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         values = {"loss": total, **{f"loss_{term}": loss for term, loss in losses.items()}}
         values |= {f"gradient_{term}": norm for term, norm in joint_norms(gradients).items()} | self._observations
         stacked = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device).detach() for value in values.values()])
-        return dict(zip(values, stacked.cpu().numpy(), strict=True))
+        return dict(zip(values, mean_over_ranks(stacked).cpu().numpy(), strict=True))
 
     # --- epochs -----------------------------------------------------------------------------------------------------------------------
 

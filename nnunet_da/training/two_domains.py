@@ -105,7 +105,7 @@ class TwoDomainTrainer(ResumableTrainer):
     def _target_dataset(self) -> Any:
         """The scans of all target datasets of the plans, from the cache; several pool into one domain."""
         configuration = self.configuration_manager.configuration
-        self.settings.check_batch(self.batch_size)
+        self.settings.check_batch(self.configuration_manager.batch_size)
         if not self.settings.target_datasets:
             raise UserError(f"{type(self).__name__} needs a target dataset, these plans name none: plan with -t")
         datasets = {}

@@ -87,7 +87,8 @@ class SeededBatches:
         self._start = self._next = start
 
     def set_thread_id(self, worker: int) -> None:
-        """Called by batchgenerators in each worker."""
+        """Called by batchgenerators in each worker. A forked worker lacks the threads that torch remembers, and would wait for them."""
+        torch.set_num_threads(1)
         self._next = self._start + worker
 
     def __iter__(self) -> "SeededBatches":

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sysconfig
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ import torch
 from nnunet_da import paths
 
 KILLS = 10
-EPOCHS = 14
+DURING_START = (0, 5)  # kills before the first step of that process
+EPOCHS = 30
 NAME, PLANS = "nnUNetTrainer_PFDAformer", "KilledPlans"
 
 
@@ -34,50 +37,64 @@ def command(two_centres, tmp_path):
             "nnUNet_results": str(results),
             "nnUNet_extTrainer": str(paths.trainers_dir()),
             "nnUNet_n_proc_DA": "1",
+            "nnUNet_def_n_proc": "1",
             "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
         }
         train = [f"{sysconfig.get_path('scripts')}/nnUNetv2_train", "101", "3d_fullres", "0", "-tr", NAME, "-p", PLANS, "-device", "cpu"]
-        log = (tmp_path / "log.txt").open("a")
+        log = (tmp_path / "log.txt").open("w")
         return subprocess.Popen([*train, *arguments], env=environment, stdout=log, stderr=log, start_new_session=True)
 
     return start
 
 
+def fold(results):
+    return results / "Dataset101_A" / f"{NAME}__{PLANS}__3d_fullres" / "fold_0"
+
+
 def final(results):
-    folder = results / "Dataset101_A" / f"{NAME}__{PLANS}__3d_fullres" / "fold_0"
-    return torch.load(folder / "checkpoint_final.pth", weights_only=False)
+    return torch.load(fold(results) / "checkpoint_final.pth", weights_only=False)
 
 
 def latest_epochs(results):
-    file = results / "Dataset101_A" / f"{NAME}__{PLANS}__3d_fullres" / "fold_0" / "checkpoint_latest.pth"
+    file = fold(results) / "checkpoint_latest.pth"
     return torch.load(file, weights_only=False)["current_epoch"] if file.is_file() else 0
+
+
+def wait_for_epochs(process, log, count):
+    """Seconds until the process's log shows the `count`-th epoch it begins."""
+    started = time.monotonic()
+    while len(re.findall(r"Epoch \d+ ?\n", log.read_text())) < count:
+        assert process.poll() is None, f"the training ended too early: {log.read_text()[-2000:]}"
+        time.sleep(0.01)
+    return time.monotonic() - started
 
 
 @pytest.mark.slow
 def test_ten_kills_leave_no_trace(command, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    started = time.monotonic()
-    assert command(whole).wait() == 0
-    seconds = time.monotonic() - started
+    whole, broken, log = tmp_path / "whole", tmp_path / "broken", tmp_path / "log.txt"
+    process = command(whole)
+    start_s = wait_for_epochs(process, log, 1)
+    epoch_s = wait_for_epochs(process, log, 11) / 10
+    assert process.wait() == 0
     rng = np.random.default_rng(0)
-    moments, reached = [], []
+    reached = []
     for kill in range(KILLS):
         process = command(broken, *(["--c"] if kill else []))
-        # from the first imports to well within the training, which takes about half of the time
-        moment = rng.uniform(0, 0.75) * seconds if kill % 3 else rng.uniform(0.3, 0.6) * seconds
-        time.sleep(moment)
-        finished = process.poll() is not None
-        os.kill(process.pid, signal.SIGKILL) if not finished else None
+        if kill in DURING_START:
+            time.sleep(rng.uniform(0.1, 0.9) * start_s)
+        else:
+            wait_for_epochs(process, log, rng.integers(1, 4))
+            time.sleep(rng.uniform(0, 1) * epoch_s)
+        assert process.poll() is None
+        process.kill()
         process.wait()
-        os.killpg(process.pid, signal.SIGKILL) if not finished else None  # its worker outlives it, as in stock nnU-Net
-        moments.append(round(moment, 1))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a worker may outlive it, as in stock nnU-Net
+        assert not (fold(broken) / "checkpoint_final.pth").exists(), "killed in training, not after it"
         reached.append(latest_epochs(broken))
-        if finished:
-            break
-    print(f"killed after {moments} s of about {seconds:.0f} s, epochs in the checkpoint then: {reached}")
-    assert len(moments) == KILLS
-    assert not finished
-    assert len(set(reached)) > 3  # the training did advance between kills
+    print(f"start {start_s:.1f} s, epoch {epoch_s:.2f} s; epochs in the checkpoint after each kill: {reached}")
+    assert len(set(reached)) > 5  # the training did advance between kills
     assert command(broken, "--c").wait() == 0
     one, other = final(whole), final(broken)
     assert_equal(one["network_weights"], other["network_weights"])

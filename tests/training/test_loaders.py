@@ -63,6 +63,23 @@ def test_batches_do_not_depend_on_the_number_of_workers(workers):
         finish(loader)
 
 
+class ThreadCount:
+    def __next__(self):
+        return {"threads": torch.get_num_threads()}
+
+
+def test_workers_use_one_thread():
+    """A forked worker has none of the parent's threads and would wait for them without end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    loader = augmenter(ThreadCount(), 1, 6, False, (5, 2), 0)
+    try:
+        assert next(loader) == {"threads": 1}
+    finally:
+        finish(loader)
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_continues_at_the_batch_it_is_told(workers):
     whole = taken(augmenter(Draws(), 0, 6, False, (5, 2), 0), 7)

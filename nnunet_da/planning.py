@@ -62,7 +62,7 @@ def _from_fingerprint(preset: Preset, source: RawDataset, targets: list[RawDatas
 def _from_model(preset: Preset, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> dict[str, Any]:
     from nnunet_da.planning_from_model import model_to_start_from, plans_from_model, prepare_folder, settings_of_model
 
-    model = model_to_start_from(request, preset, source)
+    model = model_to_start_from(request, preset, source, targets)
     settings = _settings({**preset.settings, **settings_of_model(model)}, request, targets)
     plans = plans_from_model(model, source, preset, settings, request)
     check_readable(source, targets, request.processes)
@@ -91,10 +91,12 @@ def _check_start(settings: AdaptationSettings, plans: dict[str, Any], name: str,
         return
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunet_da.trained_model import any_checkpoint, check_fits, read_model
+    from nnunet_da.trained_model import any_checkpoint, check_fits, check_unlabelled, read_model
 
     configuration = PlansManager(plans).get_configuration(name).configuration
-    check_fits(read_model(any_checkpoint(settings.init_checkpoint)), plans, configuration, source.description, source.name)
+    model = read_model(any_checkpoint(settings.init_checkpoint))
+    check_unlabelled(model, settings.target_datasets)
+    check_fits(model, plans, configuration, source.description, source.name)
 
 
 def check_domains(source: RawDataset, targets: list[RawDataset]) -> None:

@@ -10,15 +10,15 @@ from nnunet_da.errors import UserError
 from nnunet_da.planning_from_fingerprint import extract_fingerprint
 from nnunet_da.presets import TRANSUNET3D, PlanRequest, Preset
 from nnunet_da.settings import PLANS_KEY, AdaptationSettings, settings_to_dict
-from nnunet_da.trained_model import TrainedModel, any_checkpoint, check_task, read_model
+from nnunet_da.trained_model import TrainedModel, any_checkpoint, check_task, check_unlabelled, read_model
 
 
-def model_to_start_from(request: PlanRequest, preset: Preset, source: RawDataset) -> TrainedModel:
+def model_to_start_from(request: PlanRequest, preset: Preset, source: RawDataset, targets: list[RawDataset]) -> TrainedModel:
     """The model that a recipe for trained models starts from, fit for the source.
 
     Raises:
         UserError: none is named, it cannot be read, it has another network than the recipe is for, or other channels or labels than
-            the source.
+            the source, or it was trained on a target.
     """
     pattern = request.overrides.get("init_checkpoint")
     if not isinstance(pattern, str):
@@ -31,6 +31,7 @@ def model_to_start_from(request: PlanRequest, preset: Preset, source: RawDataset
     model = read_model(any_checkpoint(pattern))
     _check_network(model, request.preset, preset)
     check_task(model, source.description, source.name)
+    check_unlabelled(model, [target.name for target in targets])
     return model
 
 

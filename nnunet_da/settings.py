@@ -74,7 +74,7 @@ class AdaptationSettings:
     iterations_per_epoch: int = 250
     val_iterations_per_epoch: int = 50
     save_every: int = 50
-    seed: int | None = None
+    seed: int | None = 0
     init_checkpoint: str | None = None
     target_score_batches: int = 4
 

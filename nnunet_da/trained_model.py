@@ -2,6 +2,7 @@
 
 import glob
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,6 @@ def read_model(file: Path) -> TrainedModel:
     """
     checkpoint = read_checkpoint(file)
     init_args = checkpoint["init_args"]
-    for key in ("plans", "configuration", "fold", "dataset_json"):
-        if key not in init_args:
-            raise UserError(f"{file} must say in init_args with which '{key}' it was trained, it does not: use a checkpoint of nnU-Net v2")
     return TrainedModel(
         file,
         {_bare(name): value for name, value in checkpoint["network_weights"].items()},
@@ -119,6 +117,19 @@ def check_task(model: TrainedModel, dataset_json: dict[str, Any], dataset_name: 
                 f"{dataset_name} must have the {key} that the model in {model.file} was trained on, {_text(of_model[key])},"
                 f" it has {_text(of_dataset[key])}: convert the dataset so, or start from a model of these {key}"
             )
+
+
+def check_unlabelled(model: TrainedModel, targets: Iterable[str]) -> None:
+    """Refuse a model that learned from the labels of a dataset which is to be adapted to without them.
+
+    Raises:
+        UserError: as above.
+    """
+    if model.dataset_name in targets:
+        raise UserError(
+            f"target labels must not be used in training, but the model in {model.file} was trained on the target {model.dataset_name}:"
+            " start from a model of other data"
+        )
 
 
 def check_fits(

@@ -242,8 +242,9 @@ def test_no_checkpoint(centres, refuses):
         ({"dataset_json": {**TASK, "labels": {"background": 0, "femur": 1}}}, ("labels", "femur")),
         ({"dataset_json": {**TASK, "channel_names": {"0": "CT", "1": "PET"}}}, ("channels", "pet")),
         ({"configuration": "3d_cascade_fullres"}, ("cascade",)),
-        ({"configuration": "absent"}, ("absent", "cannot be read")),
+        ({"configuration": "absent"}, ("'absent'", "missing")),
         ({"init_args": {"plans": PLANS}}, ("'configuration'",)),
+        ({"plans": {**PLANS, "dataset_name": "Dataset102_B"}}, ("target labels", "Dataset102_B")),
         ({"plans": changed(architecture={**NETWORK, "network_class_name": TRANSUNET3D})}, ("TransUNet3D", "pf_daformer_finetune")),
     ],
 )

@@ -11,6 +11,7 @@ from nnunet_da import paths
 from nnunet_da.errors import UserError
 
 PHANTOM_FILE = "phantom.csv"
+MISSING = ("", "na", "n/a", "nan", "none", "null")  # spellings of an unknown value, in small letters
 PHANTOM_COVARIATES = ("sex", "age_years", "trabecular_neck_mg_cm3", "head_radius_mm")  # anatomy; nothing measured on a label
 
 
@@ -49,8 +50,9 @@ def read_covariates(file: Path | None, cases: list[tuple[str, str]]) -> list[Cov
 
 
 def _covariate(name: str, texts: list[str | None]) -> Covariate:
-    known = np.array([bool(text and text.strip()) for text in texts])
-    present = [text.strip() for text in texts if text and text.strip()]
+    stripped = [(text or "").strip() for text in texts]
+    known = np.array([text.casefold() not in MISSING for text in stripped])
+    present = [text for text, there in zip(stripped, known, strict=True) if there]
     try:
         numbers = np.array([float(text) for text in present])
         numeric = len(set(present)) > 2 and bool(np.isfinite(numbers).all())

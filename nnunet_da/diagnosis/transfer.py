@@ -99,22 +99,27 @@ def check_transfer(run: Run, source_only: Run | None, differ: list[str], expecte
     reason = _obstacle(run, source_only, differ)
     if reason is None:
         assert source_only is not None
-        mine, theirs = (dice_per_case(each.summary_file) for each in (run, source_only))
+        ending = run.dataset_json["file_ending"]
+        mine, theirs = (dice_per_case(each.summary_file, ending) for each in (run, source_only))
         if set(mine) == set(theirs) and (not expected or set(mine) == set(expected)):
             return negative_transfer(mine, theirs, margin, seed)
         reason = f"both must have validated the fold's {len(expected)} cases, the run has {len(mine)}, source only has {len(theirs)}"
     return TransferCheck(NOT_ASSESSED, reason, margin)
 
 
-def dice_per_case(summary_file: Path) -> dict[str, float]:
+def dice_per_case(summary_file: Path, file_ending: str) -> dict[str, float]:
     """Case -> mean Dice over labels, from stock nnU-Net's summary.json; two empty masks count 1, which nnU-Net calls NaN.
+
+    Args:
+        summary_file: of a validation.
+        file_ending: of the dataset, such as ".nii.gz": a case's name may hold dots itself.
 
     Raises:
         UserError: not such a file.
     """
     try:
         entries = json.loads(summary_file.read_text())["metric_per_case"]
-        return {Path(entry["prediction_file"]).name.split(".")[0]: _mean_dice(entry["metrics"]) for entry in entries}
+        return {Path(entry["prediction_file"]).name.removesuffix(file_ending): _mean_dice(entry["metrics"]) for entry in entries}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{summary_file} must be what nnU-Net's validation writes, it is not ({error!r}): train with --val again"

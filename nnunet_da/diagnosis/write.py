@@ -15,6 +15,7 @@ from nnunet_da.diagnosis.diagnose import Diagnosis
 from nnunet_da.diagnosis.pictures import pictures
 from nnunet_da.diagnosis.runs import Run
 from nnunet_da.errors import UserError
+from nnunet_da.outputs import check_folder
 
 DIAGNOSIS_FILE = "diagnosis.json"
 LAYOUT = 1  # of diagnosis.json
@@ -22,8 +23,7 @@ LAYOUT = 1  # of diagnosis.json
 
 def check_output(folder: Path, overwrite: bool) -> None:
     """Raises UserError where the folder holds a diagnosis and overwriting is not asked for, or is a file."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"a folder was expected for the output, but {folder} is a file: choose another with -o")
+    check_folder(folder)
     if (folder / DIAGNOSIS_FILE).exists() and not overwrite:
         raise UserError(f"a folder without a diagnosis was expected, but {folder} holds one: choose another with -o or add --overwrite")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nnunet_da.errors import UserError
 from nnunet_da.export.readme import README
+from nnunet_da.outputs import check_folder
 
 MODEL_CHECKPOINT = "checkpoint_final.pth"  # the one that stock prediction takes unasked
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first time a zip can hold, in place of when things were made
@@ -17,9 +18,10 @@ def check_free(place: Path, overwrite: bool) -> None:
     Raises:
         UserError: something is.
     """
+    check_folder(place.parent)
     if not place.exists():
         return
-    if place.is_dir() and not _is_export(place):
+    if not _is_export(place):
         raise UserError(f"{place} must be free or an earlier export, it holds other files: choose another output, or remove it yourself")
     if not overwrite:
         raise UserError(f"{place} exists already: choose another output, or replace it with --overwrite")
@@ -49,7 +51,13 @@ def first_existing(folder: Path) -> Path:
     return next(above for above in (folder, *folder.parents) if above.is_dir())
 
 
-def _is_export(folder: Path) -> bool:
-    """An empty folder counts; logs, curves, validation or cases tell a training apart."""
-    names = {path.name for path in folder.rglob("*") if path.is_file()}
+def _is_export(place: Path) -> bool:
+    """Of a folder or zip. An empty folder counts; logs, curves, validation or cases tell a training apart."""
+    if place.is_dir():
+        names = {path.name for path in place.rglob("*") if path.is_file()}
+    elif zipfile.is_zipfile(place):
+        with zipfile.ZipFile(place) as archive:
+            names = {Path(entry.filename).name for entry in archive.infolist() if not entry.is_dir()}
+    else:
+        return False
     return not names or (README in names and names <= {README, "plans.json", "dataset.json", MODEL_CHECKPOINT})

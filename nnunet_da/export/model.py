@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from nnunet_da.checkpoints import read_checkpoint
+from nnunet_da.checkpoints import check_weights, read_checkpoint
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import UserError
 from nnunet_da.export.clean import clean_checkpoint, clean_description, clean_plans, refuse_paths
 from nnunet_da.export.files import MODEL_CHECKPOINT, check_free, first_existing, put, write_zip
-from nnunet_da.export.network import Needs, builds_what_plans_name, check_weights, trainer_for
+from nnunet_da.export.network import Needs, builds_what_plans_name, planned_shapes, trainer_for
 from nnunet_da.export.readme import README, ModelCard, readme
 from nnunet_da.export.run import Run, find_run
 from nnunet_da.settings import PLANS_KEY
@@ -69,6 +69,8 @@ def export_model(
     model = Path(card.plans["dataset_name"]) / card.folder_name
     zipped = output.suffix == ".zip"
     place = output if zipped else output / model
+    if place.absolute().is_relative_to(run_folder.absolute()):
+        raise UserError(f"the export must not lie inside the run {run_folder}, got {output}: choose another output with -o")
     check_free(place, overwrite)
     with tempfile.TemporaryDirectory(prefix=".nnunet-da-export-", dir=first_existing(place.parent.absolute())) as temporary:
         scratch = Path(temporary)
@@ -131,7 +133,7 @@ def _check_checkpoint(checkpoint: dict[str, Any], card: ModelCard, file: Path) -
             " choose others with --folds"
         )
     if card.needs != "foreign" and builds_what_plans_name(card.trainer):
-        check_weights(checkpoint["network_weights"], card.plans, card.configuration, card.description, file)
+        check_weights(checkpoint["network_weights"], planned_shapes(card.plans, card.configuration, card.description), file)
 
 
 def _save(checkpoint: dict[str, Any], file: Path) -> None:

@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
 from nnunet_da import paths
-from nnunet_da.errors import UserError
 
 Needs = Literal["stock", "ours", "foreign"]
 STOCK_TRAINER = "nnUNetTrainer"
@@ -35,25 +32,8 @@ def builds_what_plans_name(trainer: str) -> bool:
     return trainer == STOCK_TRAINER or _home_of(trainer) == "ours"
 
 
-def check_weights(weights: dict[str, Tensor], plans: dict[str, Any], configuration: str, description: dict[str, Any], file: Path) -> None:
-    """See that the network the plans name takes the weights, name by name and shape by shape, as stock's strict loading asks.
-
-    Raises:
-        UserError: it does not, with the first difference.
-    """
-    expected = _planned_shapes(plans, configuration, description)
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-    if differing:
-        name = differing[0]
-        raise UserError(
-            f"{file} must hold the weights of the network in the run's plans.json, but {len(differing)} differ, '{name}' first:"
-            f" planned {expected.get(name)}, found {found.get(name)}: put the plans.json it was trained with back"
-        )
-
-
-def _planned_shapes(plans: dict[str, Any], configuration: str, description: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Of the network's state_dict, on the meta device: nothing is computed or allocated."""
+def planned_shapes(plans: dict[str, Any], configuration: str, description: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every weight of the network that the plans name, on the meta device: nothing is computed or allocated."""
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels

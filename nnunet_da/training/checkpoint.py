@@ -11,12 +11,16 @@ import torch
 from torch import nn
 
 from nnunet_da import __version__
-from nnunet_da.checkpoints import read_checkpoint
+from nnunet_da.checkpoints import check_weights, read_checkpoint
 from nnunet_da.errors import UserError
 from nnunet_da.settings import PLANS_KEY, settings_from_dict, settings_to_dict
 
 FORMAT = 1  # of what stands under our key; raised when a run of before could not be continued
 FINAL, LATEST, PREVIOUS, BEST = (f"checkpoint_{name}.pth" for name in ("final", "latest", "previous", "best"))
+BEFORE = "checkpoint_final_before.pth"  # of an earlier training in the same folder
+# what preprocessing, task and network follow from, beside the configuration
+PLANS_KEYS = ("dataset_name", "foreground_intensity_properties_per_channel", "transpose_forward", "transpose_backward")
+TASK_KEYS = ("channel_names", "labels", "regions_class_order")
 
 
 def save_atomically(trainer: Any, file: Path) -> None:
@@ -25,21 +29,23 @@ def save_atomically(trainer: Any, file: Path) -> None:
     Raises:
         UserError: it could not be written; checkpoints that were there still are.
     """
-    temporary = file.with_name(f".{file.name}.part")
+    temporary, state = file.with_name(f".{file.name}.part"), _state(trainer)
     try:
         with temporary.open("wb") as stream:
-            torch.save(_state(trainer), stream)
+            torch.save(state, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        if file.name == LATEST and file.exists():
-            _keep_as(file, file.with_name(PREVIOUS))
+        _make_room(file, trainer.last_checkpoint)
         temporary.replace(file)
-    except (OSError, RuntimeError) as error:
+        _sync_folder(file.parent)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise UserError(
             f"{file} could not be written ({error}): free disk space, then continue with --c from the checkpoints before it, which are kept"
         ) from error
+    if file.name == LATEST or trainer.last_checkpoint is None:
+        trainer.last_checkpoint = file.name
 
 
 def readable_checkpoint(file: Path, report: Callable[[str], None], fall_back: bool) -> tuple[Path, dict[str, Any]]:
@@ -61,7 +67,7 @@ def readable_checkpoint(file: Path, report: Callable[[str], None], fall_back: bo
 
 
 def check_continues(trainer: Any, checkpoint: dict[str, Any], file: Path) -> None:
-    """Refuse to continue what another trainer, plugin version, or other plans began.
+    """Refuse to continue what another trainer, checkpoint format, or other plans began.
 
     Raises:
         UserError: as above, with both values.
@@ -79,6 +85,10 @@ def check_continues(trainer: Any, checkpoint: dict[str, Any], file: Path) -> Non
         raise UserError(
             f"{file} must be of checkpoint format {FORMAT}, which nnunet_da {__version__} writes, it is of {state.get('format')} by"
             f" nnunet_da {state.get('version')}: continue with that version, or start from its weights with the setting init_checkpoint"
+        )
+    if state.get("version") != __version__:
+        trainer.print_to_log_file(
+            f"WARNING: nnunet_da {state.get('version')} began this run and {__version__} continues it: it may end otherwise"
         )
     changed = _changes(checkpoint, trainer)
     if changed:
@@ -102,6 +112,7 @@ def restore(trainer: Any, checkpoint: dict[str, Any], file: Path) -> None:
     trainer.epoch_outputs = list(state["epoch_outputs"])
     trainer.logger.load_checkpoint(checkpoint["logging"])
     trainer._best_ema = checkpoint["_best_ema"]
+    trainer.bad_steps = state["bad_steps"]
     trainer.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
     trainer.optimizer.load_state_dict(checkpoint["optimizer_state"])
     if trainer.heads_optimizer is not None:
@@ -116,20 +127,7 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], file: Path
     Raises:
         UserError: names or shapes differ, with the first of them.
     """
-    own = module.state_dict()
-    missing, unexpected = [key for key in own if key not in weights], [key for key in weights if key not in own]
-    shapes = [
-        f"{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in weights and weights[key].shape != own[key].shape
-    ]
-    problems = [
-        f"{len(keys)} {kind}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if keys
-    ]
-    if problems:
-        raise UserError(f"{file} must hold the weights of the network in the plans, but keys are {'; '.join(problems)}: use its own plans")
+    check_weights(weights, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}, file)
     module.load_state_dict(weights)
 
 
@@ -138,12 +136,13 @@ def _state(trainer: Any) -> dict[str, Any]:
     scaler = trainer.grad_scaler
     within = trainer.within_epoch
     epochs = trainer.current_epoch + (0 if within else 1)
+    logged = {key: values[:epochs] for key, values in trainer.logger.get_checkpoint().items()}
     return {
         "network_weights": trainer._bare_network().state_dict(),
         "optimizer_state": trainer.optimizer.state_dict(),
         "grad_scaler_state": None if scaler is None else scaler.state_dict(),
-        "logging": {key: values[:epochs] for key, values in trainer.logger.get_checkpoint().items()},
-        "_best_ema": trainer._best_ema,
+        "logging": logged,
+        "_best_ema": _best_score(trainer._best_ema, logged["ema_fg_dice"]),
         "current_epoch": epochs,
         "init_args": trainer.my_init_kwargs,
         "trainer_name": type(trainer).__name__,
@@ -155,8 +154,14 @@ def _state(trainer: Any) -> dict[str, Any]:
             "heads": trainer.heads.state_dict(),
             "heads_optimizer": None if trainer.heads_optimizer is None else trainer.heads_optimizer.state_dict(),
             "epoch_outputs": trainer.epoch_outputs if within else [],
+            "bad_steps": trainer.bad_steps,
         },
     }
+
+
+def _best_score(best: float | None, scores: list[float]) -> float | None:
+    """As stock nnU-Net updates it, which it does only after it has saved the latest checkpoint."""
+    return scores[-1] if scores and (best is None or scores[-1] > best) else best
 
 
 def _changes(checkpoint: dict[str, Any], trainer: Any) -> list[str]:
@@ -167,12 +172,41 @@ def _changes(checkpoint: dict[str, Any], trainer: Any) -> list[str]:
     now = trainer.configuration_manager.configuration
     settings = settings_to_dict(settings_from_dict(checkpoint[PLANS_KEY]["settings"]))
     pairs = [("setting", settings, settings_to_dict(trainer.settings)), ("planned", began, now)]
+    for kind, keys, before, after in (
+        ("planned", PLANS_KEYS, plans, trainer.plans_manager.plans),
+        ("dataset.json's", TASK_KEYS, checkpoint["init_args"]["dataset_json"], trainer.dataset_json),
+    ):
+        pairs.append((kind, {key: before.get(key) for key in keys}, {key: after.get(key) for key in keys}))
     return [
         f"{kind} '{key}' was {before.get(key)} and is {after.get(key)}"
         for kind, before, after in pairs
         for key in sorted(before.keys() | after.keys())
         if key != PLANS_KEY and before.get(key) != after.get(key)
     ]
+
+
+def _make_room(file: Path, last: str | None) -> None:
+    """Before a new latest checkpoint keep the one before, unless that is the damaged one that was passed over for the previous.
+
+    What stands there when a fresh run saves for the first time is an earlier training's: `--c` must not take it for this run's.
+    """
+    final, latest, previous = (file.with_name(name) for name in (FINAL, LATEST, PREVIOUS))
+    if last is None:
+        for old, name in ((final, BEFORE), (latest, PREVIOUS)):
+            if old.exists():
+                old.replace(old.with_name(name))
+    elif file == latest and latest.exists() and last != PREVIOUS:
+        _keep_as(latest, previous)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new names on the disk, where the system lets a folder be opened."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _keep_as(file: Path, name: Path) -> None:

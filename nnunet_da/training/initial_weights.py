@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from nnunet_da.errors import UserError
-from nnunet_da.trained_model import FOLD, TrainedModel, check_fits, checkpoint_of_fold, read_model
+from nnunet_da.trained_model import FOLD, TrainedModel, check_fits, check_unlabelled, checkpoint_of_fold, read_model
 from nnunet_da.training.checkpoint import load_weights
 
 
@@ -20,8 +20,8 @@ def start_from(trainer: Any) -> None:
             as it was initialised, and show that other weights were loaded since.
 
     Raises:
-        UserError: the checkpoint is missing or unreadable, holds another model, trained on this run's validation cases, or
-            `-pretrained_weights` is given too.
+        UserError: the checkpoint is missing or unreadable, holds another model, trained on this run's validation cases or on a target
+            dataset, or `-pretrained_weights` is given too.
     """
     pattern = trainer.settings.init_checkpoint
     if pattern is None:
@@ -33,6 +33,7 @@ def start_from(trainer: Any) -> None:
     model = read_model(checkpoint_of_fold(pattern, trainer.fold))
     plans, configuration = trainer.plans_manager.plans, trainer.configuration_manager.configuration
     check_fits(model, plans, configuration, trainer.dataset_json, trainer.plans_manager.dataset_name)
+    check_unlabelled(model, trainer.settings.target_datasets)
     warnings = check_held_out(model, trainer.plans_manager.dataset_name, trainer.fold)
     load_weights(network, model.weights, model.file)
     trainer.untouched_weights = weight_versions(network)

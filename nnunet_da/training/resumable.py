@@ -12,7 +12,7 @@ from torch import nn
 
 from nnunet_da.errors import UserError
 from nnunet_da.settings import settings_from_plans
-from nnunet_da.training.checkpoint import LATEST, PREVIOUS, check_continues, readable_checkpoint, restore, save_atomically
+from nnunet_da.training.checkpoint import BEST, LATEST, PREVIOUS, check_continues, readable_checkpoint, restore, save_atomically
 from nnunet_da.training.initial_weights import start_from, weight_versions
 from nnunet_da.training.interruption import EXIT_CODE, Interruption
 from nnunet_da.training.loaders import finish
@@ -37,9 +37,9 @@ class ResumableTrainer(nnUNetTrainer):
         self.heads = nn.ModuleDict()
         self.heads_optimizer: torch.optim.Optimizer | None = None
         self.epoch_outputs: list[dict[str, Any]] = []  # of the steps of this epoch so far
-        self.within_epoch = False
-        self.continued = False
-        self._bad_steps = 0
+        self.within_epoch = True  # false while an epoch ends, when what is saved counts it
+        self.last_checkpoint: str | None = None  # that this run read or wrote, None before the first
+        self.bad_steps = 0
         self._interruption = Interruption()
         register(self.logger, self.curve_names)
 
@@ -72,19 +72,22 @@ class ResumableTrainer(nnUNetTrainer):
     def run_training(self) -> None:
         with nullcontext() if self.is_ddp else self._interruption.listening():  # one rank alone cannot stop
             super().run_training()
+            if self._interruption.requested:  # while the last epoch ended: all is saved but the final validation not begun
+                raise SystemExit(EXIT_CODE)
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        if not self.continued:
+        if self.last_checkpoint is None:
             start_from(self)  # before any worker starts
+        else:
+            self._save_best_if_last()
         super().on_train_start()
         for unfinished in Path(self.output_folder).glob(".*.part"):
             unfinished.unlink(missing_ok=True)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self.within_epoch = True
         done = len(self.epoch_outputs)  # not 0 where the run was resumed within this epoch
         self.num_iterations_per_epoch = self.settings.iterations_per_epoch - done
 
@@ -115,11 +118,13 @@ class ResumableTrainer(nnUNetTrainer):
     def on_epoch_end(self) -> None:
         self.within_epoch = False
         super().on_epoch_end()
+        self.within_epoch = True
         self.epoch_outputs = []
         if self.local_rank == 0:
             write_curves(self.logger, self.curve_names, Path(self.output_folder) / "curves.csv")
 
     def on_train_end(self) -> None:
+        self.within_epoch = False
         super().on_train_end()
         if self.local_rank == 0:
             Path(self.output_folder, PREVIOUS).unlink(missing_ok=True)
@@ -137,8 +142,8 @@ class ResumableTrainer(nnUNetTrainer):
 
     def _count_bad_steps(self, numbers: dict[str, Any], batch: dict[str, Any]) -> None:
         """Mixed precision skips a step with infinite gradients now and then; many in a row mean that the training is lost."""
-        self._bad_steps = 0 if np.isfinite(numbers["loss"]) else self._bad_steps + 1
-        if self._bad_steps >= BAD_STEPS:
+        self.bad_steps = 0 if np.isfinite(numbers["loss"]) else self.bad_steps + 1
+        if self.bad_steps >= BAD_STEPS:
             self._stop_at_bad_loss(numbers, batch)
 
     def _leave_if_asked(self) -> None:
@@ -166,6 +171,12 @@ class ResumableTrainer(nnUNetTrainer):
             return
         save_atomically(self, Path(filename))
 
+    def _save_best_if_last(self) -> None:
+        """Stock nnU-Net saves the latest checkpoint before the best: a run killed between the two lacks the best of that epoch."""
+        scores = self.logger.get_checkpoint()["ema_fg_dice"][: self.current_epoch]
+        if scores and not self.epoch_outputs and scores[-1] > max(scores[:-1], default=-np.inf):
+            self.save_checkpoint(str(Path(self.output_folder) / BEST))
+
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Go on exactly where a checkpoint was saved. With `--c` a damaged one is reported and the one before it used.
 
@@ -177,7 +188,7 @@ class ResumableTrainer(nnUNetTrainer):
         file, checkpoint = readable_checkpoint(Path(filename_or_checkpoint), self.print_to_log_file, fall_back=bool(self.logger.resume))
         check_continues(self, checkpoint, file)
         restore(self, checkpoint, file)
-        self.continued = True
+        self.last_checkpoint = file.name
         register(self.logger, self.curve_names)
         self.print_to_log_file(f"Continuing from {file.name}, epoch {self.current_epoch}, step {len(self.epoch_outputs)}")
 

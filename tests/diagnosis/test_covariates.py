@@ -22,6 +22,13 @@ def test_kinds_and_gaps(tmp_path):
     np.testing.assert_array_equal(sex.values, ["M", "F", "F"])
 
 
+@pytest.mark.parametrize("unknown", ["NA", "nan", " ", "None"])
+def test_an_unknown_number_leaves_the_others_numbers(tmp_path, unknown):
+    (age,) = read_covariates(write(tmp_path, f"case,age\na1,50\na2,61\nb1,{unknown}\nb2,70\n"), CASES)
+    assert age.numeric
+    np.testing.assert_array_equal(age.known, [True, True, False, True])
+
+
 def test_a_dataset_column_tells_cases_of_one_name_apart(tmp_path):
     cases = [("Dataset101_A", "x"), ("Dataset102_B", "x")]
     with pytest.raises(UserError, match="twice in the datasets"):

@@ -65,12 +65,12 @@ def test_other_cases_are_refused():
 
 def test_reads_the_summary_of_stock_nnunet(tmp_path):
     entries = [
-        {"prediction_file": "/x/a_1.nii.gz", "metrics": {"1": {"Dice": 0.5}, "(1, 2)": {"Dice": 0.7}}},
+        {"prediction_file": "/x/a.0_1.nii.gz", "metrics": {"1": {"Dice": 0.5}, "(1, 2)": {"Dice": 0.7}}},
         {"prediction_file": "/x/b.nii.gz", "metrics": {"1": {"Dice": float("nan")}, "(1, 2)": {"Dice": 0.0}}},  # both masks empty: 1
     ]
     file = tmp_path / "summary.json"
     file.write_text(json.dumps({"metric_per_case": entries}))
-    assert dice_per_case(file) == pytest.approx({"a_1": 0.6, "b": 0.5})
+    assert dice_per_case(file, ".nii.gz") == pytest.approx({"a.0_1": 0.6, "b": 0.5})
     file.write_text("{}")
     with pytest.raises(UserError, match="--val"):
-        dice_per_case(file)
+        dice_per_case(file, ".nii.gz")

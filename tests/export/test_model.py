@@ -208,7 +208,20 @@ def test_output_in_the_way(make_run, tmp_path, refuses):
 
 def test_a_run_is_never_replaced(make_run, tmp_path, refuses):
     run = make_run("nnUNetTrainer")
-    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "nnUNet_results"), "--overwrite"], "other files")
+    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "nnUNet_results"), "--overwrite"], "inside the run")
+    another = tmp_path / "another" / STOCK_FOLDER
+    shutil.copytree(run, another)
+    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "another"), "--overwrite"], "other files")
+
+
+def test_output_where_no_folder_can_be(make_run, tmp_path, refuses):
+    run = make_run()
+    (tmp_path / "file").write_text("mine")
+    for output in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "file" / "below" / "x.zip"):
+        refuses(tmp_path, ["export", str(run), "-o", str(output)], "is a file")
+    (tmp_path / "mine.zip").write_text("mine")
+    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "mine.zip"), "--overwrite"], "other files")
+    refuses(tmp_path, ["export", str(run), "-o", str(run)], "inside the run")
 
 
 def test_not_a_run(make_run, tmp_path, refuses):
@@ -250,7 +263,7 @@ def test_weights_of_another_network(make_run, tmp_path, refuses):
     plans = json.loads((run / "plans.json").read_text())
     plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"][0] = 8
     (run / "plans.json").write_text(json.dumps(plans))
-    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "x.zip")], "encoder.stages.0", "planned (8,")
+    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "x.zip")], "encoder.stages.0", "instead of (8,)")
 
 
 def test_plans_without_the_configuration(make_run, tmp_path, refuses):

@@ -128,6 +128,15 @@ def test_a_model_with_another_network_or_preprocessing(checkpoint, make_trainer,
         assert word in str(raised.value)
 
 
+def test_a_model_that_knows_the_target_labels(checkpoint, make_trainer):
+    def of_target(content):
+        content["init_args"]["plans"]["dataset_name"] = "Dataset102_B"
+
+    trainer = make_trainer(ADAPT, "UDAPlans", init_checkpoint=str(checkpoint(change=of_target)))
+    with pytest.raises(UserError, match="trained on the target Dataset102_B"):
+        start_from(trainer)
+
+
 def test_a_missing_checkpoint_is_named(make_trainer, tmp_path):
     trainer = make_trainer(ADAPT, "UDAPlans", init_checkpoint=str(tmp_path / "fold_{fold}.pth"))
     with pytest.raises(UserError, match=r"fold_0\.pth must be a checkpoint, there is no such file"):

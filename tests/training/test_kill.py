@@ -52,8 +52,8 @@ def fold(results):
     return results / "Dataset101_A" / f"{NAME}__{PLANS}__3d_fullres" / "fold_0"
 
 
-def final(results):
-    return torch.load(fold(results) / "checkpoint_final.pth", weights_only=False)
+def saved(results, kind):
+    return torch.load(fold(results) / f"checkpoint_{kind}.pth", weights_only=False)
 
 
 def latest_epochs(results):
@@ -96,13 +96,13 @@ def test_ten_kills_leave_no_trace(command, tmp_path):
     print(f"start {start_s:.1f} s, epoch {epoch_s:.2f} s; epochs in the checkpoint after each kill: {reached}")
     assert len(set(reached)) > 5  # the training did advance between kills
     assert command(broken, "--c").wait() == 0
-    one, other = final(whole), final(broken)
-    assert_equal(one["network_weights"], other["network_weights"])
-    assert_equal(one["nnunet_da"], other["nnunet_da"])
-    assert_equal(one["optimizer_state"], other["optimizer_state"])
-    curves = [{key: value for key, value in run["logging"].items() if "timestamps" not in key} for run in (one, other)]
-    assert repr(curves[0]) == repr(curves[1])
-    assert len(curves[0]["train_losses"]) == EPOCHS
+    for kind in ("final", "best"):
+        one, other = saved(whole, kind), saved(broken, kind)
+        for key in ("network_weights", "nnunet_da", "optimizer_state", "current_epoch", "_best_ema"):
+            assert_equal(one[key], other[key])
+        curves = [{key: value for key, value in run["logging"].items() if "timestamps" not in key} for run in (one, other)]
+        assert repr(curves[0]) == repr(curves[1])
+    assert saved(broken, "final")["current_epoch"] == EPOCHS
 
 
 def assert_equal(one, other):

@@ -69,17 +69,26 @@ def everything(trainer):
         "optimizers": [value for state in states for value in state.values() if value is not None],
         "curves": curves,
         "best": trainer._best_ema,
+        "best_file": saved(trainer, "best"),
     }
 
 
+def saved(trainer, name):
+    """Epochs and weights of a checkpoint."""
+    checkpoint = torch.load(Path(trainer.output_folder) / f"checkpoint_{name}.pth", weights_only=False)
+    return checkpoint["current_epoch"], list(checkpoint["network_weights"].values())
+
+
 @pytest.fixture
-def unbroken(begin, request):
-    """name, plans -> `everything` of the run that was never stopped, trained once per module."""
+def unbroken(begin, request, tmp_path):
+    """name, plans -> `everything` of the run that was never stopped, trained once per module in a folder of its own."""
     known = request.config.stash.setdefault(UNBROKEN, {})
 
     def run(name="nnUNetTrainer_PFDAformer", plans=TRANSUNET):
         if (name, plans) not in known:
-            known[name, plans] = everything(trained(begin(name, plans)))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("nnUNet_results", str(tmp_path / "unbroken"))
+                known[name, plans] = everything(trained(begin(name, plans)))
         return known[name, plans]
 
     return run
@@ -92,6 +101,8 @@ def assert_same(trainer, other):
         assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(one[kind], other[kind], strict=True)), kind
     assert repr(one["curves"]) == repr(other["curves"])  # to the bit, and NaN equals NaN
     assert one["best"] == other["best"]
+    assert one["best_file"][0] == other["best_file"][0]
+    assert all(torch.equal(a, b) for a, b in zip(one["best_file"][1], other["best_file"][1], strict=True))
     folder = Path(trainer.output_folder)
     assert sorted(file.name for file in folder.glob("checkpoint_*")) == ["checkpoint_best.pth", "checkpoint_final.pth"]
     assert not list(folder.glob(".*"))
@@ -127,6 +138,41 @@ def test_sigterm_saves_the_very_step(begin, unbroken, method, calls, steps):
     assert_same(resumed, unbroken())
 
 
+def leave_while_workers_start(trainer):
+    """SIGTERM to the process group ends the workers that `get_dataloaders` waits for: it looks why."""
+
+    def stop():
+        terminate()
+        trainer._explain(None)
+
+    with pytest.raises(SystemExit) as left:
+        trained(interrupt(trainer, "get_dataloaders", 0, stop))
+    assert left.value.code == 143
+
+
+def test_sigterm_while_the_first_workers_start(begin, unbroken):
+    leave_while_workers_start(begin())
+    resumed = begin(resume=True)
+    assert (resumed.current_epoch, resumed.steps_done) == (0, 0)
+    assert_same(trained(resumed), unbroken())
+
+
+def test_sigterm_while_the_workers_of_a_continued_run_start(begin, unbroken):
+    with pytest.raises(SystemExit):
+        trained(interrupt(begin(), "train_step", 4, terminate))
+    leave_while_workers_start(begin(resume=True))
+    resumed = begin(resume=True)
+    assert (resumed.current_epoch, resumed.steps_done) == (1, 5)
+    assert_same(trained(resumed), unbroken())
+
+
+def test_sigterm_while_the_last_epoch_ends(begin, unbroken):
+    trainer = interrupt(begin(), "on_train_end", 0, terminate)
+    with pytest.raises(SystemExit):  # else a long final validation would follow, until SIGKILL
+        trainer.run_training()
+    assert_same(trainer, unbroken())
+
+
 def test_sigterm_without_checkpointing_just_ends(begin):
     trainer = interrupt(begin(), "train_step", 1, terminate)
     trainer.disable_checkpointing = True
@@ -150,6 +196,48 @@ def test_a_checkpoint_cut_in_half_is_reported_and_the_one_before_used(begin, unb
     assert resumed.current_epoch == 1
     trained(resumed)
     assert_same(resumed, unbroken())
+
+
+def test_the_checkpoint_that_was_fallen_back_on_is_not_lost_at_the_next_save(begin):
+    with pytest.raises(KeyboardInterrupt):
+        trained(interrupt(begin(), "train_step", 7, crash))
+    cut_in_half(Path(begin().output_folder) / "checkpoint_latest.pth")
+    resumed = begin(resume=True)
+    for _ in range(2):
+        assert saved(resumed, "previous")[0] == 1
+        resumed.save_checkpoint(str(Path(resumed.output_folder) / "checkpoint_latest.pth"))
+
+
+def falling_scores(trainer):
+    """Its best epoch is the first: 0.5, then 0.1, then 0.2."""
+    original = trainer.on_validation_epoch_end
+
+    def scored(outputs):
+        original(outputs)
+        scores = trainer.logger.get_checkpoint()["ema_fg_dice"]
+        scores[-1] = [0.5, 0.1, 0.2][len(scores) - 1]
+
+    trainer.on_validation_epoch_end = scored
+    return trainer
+
+
+@pytest.mark.parametrize(("method", "calls"), [("train_step", 4), ("train_step", 7), ("save_checkpoint", 1)])
+def test_the_best_checkpoint_is_that_of_an_unbroken_run(begin, method, calls):
+    """The last case is a crash between the latest checkpoint of epoch 0 and its best one."""
+    with pytest.raises(KeyboardInterrupt):
+        trained(interrupt(falling_scores(begin()), method, calls, crash))
+    resumed = trained(falling_scores(begin(resume=True)))
+    assert resumed._best_ema == 0.5
+    assert saved(resumed, "best")[0] == 1
+
+
+def test_training_anew_is_not_mistaken_for_the_training_before(begin):
+    trained(begin(num_epochs=1))
+    with pytest.raises(KeyboardInterrupt):
+        trained(interrupt(begin(), "train_step", 4, crash))
+    again = begin(resume=True)
+    assert again.current_epoch == 1
+    assert (Path(again.output_folder) / "checkpoint_final_before.pth").is_file()
 
 
 def test_without_any_readable_checkpoint_the_user_is_told(begin):
@@ -216,11 +304,19 @@ class Payload:
         (lambda c: c.pop("nnunet_da"), "checkpoint of nnunet_da, it is one of nnUNetTrainer_PFDAformer"),
         (lambda c: c.update(trainer_name="nnUNetTrainer_UDA_GRL"), "is one of nnUNetTrainer_UDA_GRL"),
         (lambda c: c["init_args"]["plans"]["configurations"]["3d_fullres"].update(batch_size=9), "'batch_size' was 9 and is 2"),
+        (lambda c: c["init_args"]["plans"].update(transpose_forward=[2, 1, 0]), r"'transpose_forward' was \[2, 1, 0\] and is \[0, 1, 2\]"),
+        (lambda c: c["init_args"]["plans"].pop("foreground_intensity_properties_per_channel"), "per_channel' was None and is .*mean"),
+        (lambda c: c["init_args"]["dataset_json"].update(labels={"background": 0, "hip": 1}), "'labels' was .*hip.* and is"),
     ],
 )
 def test_checkpoints_of_other_runs_are_refused(damaged, change, words):
     with pytest.raises(UserError, match=words):
         damaged(change)
+
+
+def test_another_version_with_the_same_format_goes_on_with_a_warning(damaged, capsys):
+    damaged(lambda checkpoint: checkpoint["nnunet_da"].update(version="9.9"))
+    assert "WARNING: nnunet_da 9.9 began this run" in capsys.readouterr().out
 
 
 def test_a_checkpoint_with_a_payload_is_refused_before_it_runs(damaged):

@@ -1,6 +1,6 @@
 """What training with this package costs: every figure beside its reference, both measured in one run on the same work. One table.
 
-usage: python benchmarks/bench.py [--device cpu] [--only step loaders start presets] [--compile off|on|both] [--seconds 60] [--out DIR]
+usage: python benchmarks/bench.py [--device cpu] [--only step loaders start presets] [--compile off|on|both] [--seconds 40] [--out DIR]
 """
 
 import argparse
@@ -13,11 +13,18 @@ from pathlib import Path
 import loading
 import presets
 import step
+import surface_metrics
 import torch
 from table import Case, run, write
 from workload import Setup, prepare
 
-SECTIONS = {"step": step.cases, "loaders": loading.loader_cases, "start": loading.start_cases, "presets": presets.cases}
+SECTIONS = {
+    "step": step.cases,
+    "loaders": loading.loader_cases,
+    "start": loading.start_cases,
+    "presets": presets.cases,
+    "metrics": surface_metrics.cases,
+}
 COMPILED = {"off": (False,), "on": (True,), "both": (False, True)}
 
 
@@ -42,7 +49,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections, measured in this order")
     parser.add_argument("--compile", choices=COMPILED, default="off", help="torch.compile, on a GPU only")
-    parser.add_argument("--seconds", type=float, default=60, help="for each comparison")
+    parser.add_argument("--seconds", type=float, default=40, help="for each comparison")
     parser.add_argument("--limit", type=float, default=3600, help="start no measurement after so many seconds")
     parser.add_argument("--tiny", action="store_true", help="small networks everywhere: tries the script itself")
     parser.add_argument("--out", type=Path, help="also write bench.md and bench.json here")

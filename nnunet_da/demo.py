@@ -62,6 +62,10 @@ class Demo:
     def evaluations(self) -> Path:
         return self.folder / "evaluation"
 
+    def run(self, arm: str) -> Path:
+        """The trained fold of an arm."""
+        return self.folder / "nnUNet_results" / SOURCE / f"{self.arms[arm]}__{PLANS}__{CONFIGURATION}" / "fold_0"
+
     @property
     def environment(self) -> dict[str, str]:
         """For stock commands: our folders, our trainers, no needless processes."""
@@ -83,7 +87,9 @@ def run_demo(demo: Demo, overwrite: bool = False) -> Path:
     _plan_and_preprocess(demo)
     _train(demo)
     _predict(demo)
-    report = _evaluate_and_report(demo)
+    _evaluate(demo)
+    _examine(demo)
+    report = _report(demo)
     _print_summary(demo, report, time.monotonic() - started)
     return report
 
@@ -113,8 +119,8 @@ def _plan_and_preprocess(demo: Demo) -> None:
     settings = [f"seed={demo.seed}", f"num_epochs={EPOCHS_FULL if demo.full else EPOCHS}"]
     plan = ["plan", "-d", "101", "-t", "102", "--preset", PRESET, *(part for setting in settings for part in ("--set", setting))]
     _say("plan and preprocess: the target on the source's plans")
-    _run(demo, "plan", [sys.executable, "-m", "nnunet_da.cli.main", *plan])
-    _run(demo, "preprocess", [sys.executable, "-m", "nnunet_da.cli.main", "preprocess", "-d", "101", "-p", PLANS, "--processes", "1"])
+    _ours(demo, "plan", *plan)
+    _ours(demo, "preprocess", "preprocess", "-d", "101", "-p", PLANS, "--processes", "1")
 
 
 def _train(demo: Demo) -> None:
@@ -152,13 +158,12 @@ def _predict_centre(demo: Demo, arm: str, trainer: str, dataset: str) -> None:
     _run(demo, f"predict_{arm}_{dataset}", _stock("nnUNetv2_predict", *model, "-i", scans, "-o", output, *few))
 
 
-def _evaluate_and_report(demo: Demo) -> Path:
+def _evaluate(demo: Demo) -> None:
     from nnunet_da.evaluation.evaluate import evaluate_folders
-    from nnunet_da.evaluation.results import versions, write_results
-    from nnunet_da.report.build import write_report
+    from nnunet_da.evaluation.results import write_results
 
-    _say("evaluate in mm, diagnose, and write the report")
-    for arm, trainer in demo.arms.items():
+    _say("evaluate in mm")
+    for arm in demo.arms:
         for dataset in (SOURCE, TARGET):
             raw = demo.raw / dataset
             evaluation = evaluate_folders(
@@ -171,12 +176,30 @@ def _evaluate_and_report(demo: Demo) -> Path:
                 progress=False,
             )
             write_results(evaluation, demo.evaluations / arm / dataset)
-        model = demo.folder / "nnUNet_results" / SOURCE / f"{trainer}__{PLANS}__{CONFIGURATION}" / "fold_0"
-        shutil.copy(model / "curves.csv", demo.evaluations / arm / "curves.csv")
+        shutil.copy(demo.run(arm) / "curves.csv", demo.evaluations / arm / "curves.csv")
+
+
+def _examine(demo: Demo) -> None:
+    """Statistics, radiomics and diagnoses, as a user would ask for them."""
+    from nnunet_da.radiomics.features import is_installed
+
+    _say("compare the arms, look at radiomics, diagnose the adapted models")
+    _ours(demo, "compare", "compare", *(str(demo.evaluations / arm) for arm in demo.arms), "-o", str(demo.evaluations / "comparison"))
+    for arm in demo.arms:
+        folders = [str(demo.evaluations / arm / dataset) for dataset in (SOURCE, TARGET)]
+        if is_installed():
+            _ours(demo, f"radiomics_{arm}", "radiomics", "--evaluation", *folders, "-o", str(demo.evaluations / arm / "radiomics"))
         if arm != "source_only":
-            diagnose = ["diagnose", str(model), "-o", str(demo.evaluations / arm / "diagnosis"), "--device", "cpu"]
-            command = [sys.executable, "-m", "nnunet_da.cli.main", *diagnose]
-            _run(demo, f"diagnose_{arm}", command, allowed=(0, 1))  # 1: the alarm fired, which is a result
+            output = str(demo.evaluations / arm / "diagnosis")
+            # 1: the alarm fired, which is a result
+            _ours(demo, f"diagnose_{arm}", "diagnose", str(demo.run(arm)), "-o", output, "--device", "cpu", allowed=(0, 1))
+
+
+def _report(demo: Demo) -> Path:
+    from nnunet_da.evaluation.results import versions
+    from nnunet_da.report.build import write_report
+
+    _say("write the report")
     report = {
         "title": "nnunet_da demonstration: Tulane to Rochester phantom",
         "note": NOTE,
@@ -184,6 +207,7 @@ def _evaluate_and_report(demo: Demo) -> Path:
         "commands": ["nnunet-da demo" + (" --full" if demo.full else "") + f" --seed {demo.seed}"],
         "versions": versions(),
         "arms": {arm: ARM_NAMES[arm] for arm in demo.arms},
+        "trainers": {arm: f"{trainer}__{PLANS}__{CONFIGURATION}" for arm, trainer in demo.arms.items()},
     }
     write_json(report, demo.evaluations / "report.json")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -215,6 +239,10 @@ def _run(demo: Demo, name: str, command: Sequence[str], allowed: tuple[int, ...]
     if code not in allowed:
         last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
         raise CheckFailed(f"the step '{name}' must succeed, it ended with code {code} ({''.join(last)}): see {log}")
+
+
+def _ours(demo: Demo, name: str, *arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
+    _run(demo, name, [sys.executable, "-m", "nnunet_da.cli.main", *arguments], allowed)
 
 
 def _stock(command: str, *arguments: str) -> list[str]:

@@ -28,8 +28,8 @@ def test_wheel_holds_what_it_needs_and_nothing_at_the_top(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"nnunet_da"}
     assert {"nnunet_da/py.typed", "nnunet_da/cli/main.py"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    data = {str(path.relative_to(ROOT)) for path in paths.PACKAGE_DIR.rglob("*.j2")}
-    assert data <= set(names)
+    data = {str(path.relative_to(ROOT)) for ending in ("j2", "css", "json") for path in paths.PACKAGE_DIR.rglob(f"*.{ending}")}
+    assert {"nnunet_da/report/paper_tables.json", "nnunet_da/report/templates/style.css"} <= data <= set(names)
 
 
 def test_trainers_and_plans_stand_inside_the_install(venv):

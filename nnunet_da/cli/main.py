@@ -20,6 +20,8 @@ VERBS = {
     "plan": ("plan", "plan source and target on the source's fingerprint"),
     "preprocess": ("preprocess", "preprocess source and target on the source's plans"),
     "evaluate": ("evaluate", "score predictions in mm, per case, label and site"),
+    "compare": ("compare", "paired statistics between methods scored on the same cases"),
+    "radiomics": ("radiomics", "features and bone endpoints of the predictions, and their agreement with the references"),
     "diagnose": ("diagnose", "what adaptation did to a trained run, and whether it harmed"),
     "report": ("report", "one HTML page from metrics, curves and predictions"),
     "export": ("export", "take a trained model away, cleaned, for stock nnU-Net where its network is stock"),

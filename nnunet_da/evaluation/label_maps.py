@@ -62,19 +62,24 @@ def read_geometry(file: Path) -> Geometry:
     return _geometry(_header(file))
 
 
-def check_same_geometry(reference: Geometry, prediction: Geometry, case: str) -> None:
-    """Raises UserError naming the first of size, spacing, origin and direction that differs."""
+def differing_geometry(reference: Geometry, prediction: Geometry) -> str | None:
+    """The first of size, spacing, origin and direction that differs; None where all agree up to float32."""
     same = {
         "size": reference.size == prediction.size,
         "spacing": _close(reference.spacing, prediction.spacing, rtol=SPACING_TOLERANCE, atol=0),
         "origin": _close(reference.origin, prediction.origin, rtol=0, atol=ORIGIN_TOLERANCE_MM),
         "direction": _close(reference.direction, prediction.direction, rtol=0, atol=DIRECTION_TOLERANCE),
     }
-    differing = next((name for name in same if not same[name]), None)
+    return next((name for name in same if not same[name]), None)
+
+
+def check_same_geometry(reference: Geometry, prediction: Geometry, case: str) -> None:
+    """Raises UserError naming the first of size, spacing, origin and direction that differs."""
+    differing = differing_geometry(reference, prediction)
     if differing:
         raise UserError(
             f"case {case}: reference and prediction must have the same {differing} (x, y, z), got {getattr(reference, differing)} and "
-            f"{getattr(prediction, differing)}. Predict on the images the references belong to, or bring both onto one grid."
+            f"{getattr(prediction, differing)}. Predict on the images the references belong to, or add --allow-resample."
         )
 
 
@@ -114,7 +119,7 @@ def read_label_map(file: Path) -> tuple[np.ndarray, Geometry]:
 
 
 def _whole_numbers(values: np.ndarray, file: Path) -> np.ndarray:
-    wrong = ~(np.isfinite(values) & (values == np.round(values)))
+    wrong = ~(np.isfinite(values) & (values == np.round(values)) & (np.abs(values) <= np.iinfo(np.int32).max))
     if wrong.any():
         raise UserError(f"{file} must hold whole numbers, got {values[wrong][0]}: round it, or check that it is a label map.")
     return values.astype(np.int32)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from nnunet_da.errors import UserError
 
 Label = int | tuple[int, ...]
+Box = tuple[slice, ...]
+MOST_VALUES = 2**16
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Labels:
     def keys(self) -> dict[str, str]:
         """The key nnU-Net writes for a label ("1") or region ("(1, 2)") -> its name."""
         return {str(label): name for label, name in self.names.items()}
+
+
+def find_dataset_json(predictions: Path, references: Path) -> Path | None:
+    """The nearest dataset.json that nnU-Net left: with the predictions, with the model above `fold_X/validation`, with the references."""
+    predictions, references = predictions.resolve(), references.resolve()
+    folders = (predictions, predictions.parent, predictions.parent.parent, references, references.parent)
+    return next((folder / "dataset.json" for folder in folders if (folder / "dataset.json").is_file()), None)
 
 
 def labels_of_values(values: Iterable[int]) -> Labels:
@@ -65,9 +75,22 @@ def mask_of(label_map: np.ndarray, label: Label) -> np.ndarray:
     return label_map == label if isinstance(label, int) else np.isin(label_map, label)
 
 
-def values_in(label_map: np.ndarray) -> set[int]:
-    """The values a label map holds, plane by plane: sorting a whole volume would copy it."""
-    return {int(value) for plane in label_map for value in np.unique(plane)}
+def boxes_of_values(label_map: np.ndarray) -> dict[int, Box]:
+    """Value -> the smallest box that holds it, for every value of a label map but 0."""
+    highest = int(label_map.max(initial=0))
+    if highest > MOST_VALUES:  # one slot per possible value would fill the memory
+        values, places = np.unique(label_map, return_inverse=True)
+        found = boxes_of_values(places.reshape(label_map.shape) + 1)
+        return {int(values[place - 1]): box for place, box in found.items() if values[place - 1] != 0}
+    return {value: box for value, box in enumerate(ndimage.find_objects(label_map, highest), start=1) if box is not None}
+
+
+def union(boxes: Iterable[Box], axes: int) -> Box:
+    """The smallest box around all boxes; an empty one where there are none."""
+    found = list(boxes)
+    if not found:
+        return (slice(0, 0),) * axes
+    return tuple(slice(min(box[axis].start for box in found), max(box[axis].stop for box in found)) for axis in range(axes))
 
 
 def _values(entry: Any) -> tuple[int, ...]:

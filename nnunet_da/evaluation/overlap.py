@@ -1,4 +1,4 @@
-"""Overlap of two masks: Dice, IoU, precision, recall and volumes."""
+"""Overlap of two masks: Dice, IoU, precision, recall, specificity and volumes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +52,11 @@ class Overlap:
         return self._ratio(self.true_positives, self.reference_voxels)
 
     @property
+    def specificity(self) -> float:
+        """TN / (TN + FP) within what was counted: it grows with the air around the patient, so state the field of view with it."""
+        return self._ratio(self.true_negatives, self.true_negatives + self.false_positives)
+
+    @property
     def volume_mm3(self) -> float:
         """Volume of the prediction."""
         return self.prediction_voxels * self.voxel_volume_mm3
@@ -63,7 +68,8 @@ class Overlap:
 
     def metrics(self) -> dict[str, float]:
         """Metric name -> value, by the names of `metrics.csv`."""
-        return {name: float(getattr(self, name)) for name in ("dice", "iou", "precision", "recall", "volume_mm3", "volume_error_mm3")}
+        names = ("dice", "iou", "precision", "recall", "specificity", "volume_mm3", "volume_error_mm3")
+        return {name: float(getattr(self, name)) for name in names}
 
     def _ratio(self, numerator: int, denominator: int) -> float:
         if denominator == 0:

@@ -7,6 +7,7 @@ import os
 import platform
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_da.errors import UserError
-from nnunet_da.evaluation.evaluate import CaseScores, Evaluation
+from nnunet_da.evaluation.evaluate import Evaluation
 from nnunet_da.evaluation.overlap import Overlap
+from nnunet_da.evaluation.score import CaseScores, Scoring
 
 METRICS_FILE, SUMMARY_FILE, MANIFEST_FILE = "metrics.csv", "summary.json", "evaluation.json"
 COLUMNS = ("case", "domain", "label", "metric", "value", "unit")
@@ -53,8 +55,8 @@ def write_results(evaluation: Evaluation, folder: Path, *, overwrite: bool = Fal
 
 
 def unit_of(metric: str) -> str:
-    """mm, mm3 or fraction, from the metric's name."""
-    return "mm3" if metric.endswith("_mm3") else "mm" if metric.endswith("mm") else "fraction"
+    """mm, mm3 or fraction, from the metric's name; `nsd_1mm` is a fraction at 1 mm."""
+    return "mm3" if metric.endswith("_mm3") else "mm" if metric.endswith("_mm") else "fraction"
 
 
 def metrics_csv(evaluation: Evaluation) -> str:
@@ -78,7 +80,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
             "prediction_file": str(scores.files.prediction),
             "metrics": {label: _nnunet_metrics(scores.overlaps[label]) | scores.metrics[label] for label in scores.metrics},
         }
-        for scores in evaluation.cases
+        for scores in sorted(evaluation.cases, key=lambda scores: scores.files.prediction.name)  # nnU-Net's order
     ]
     mean = {label: _nanmean([entry["metrics"][label] for entry in per_case]) for label in evaluation.labels.keys}  # type: ignore[index]
     names = next(iter(mean.values()))
@@ -92,11 +94,21 @@ def manifest(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         "layout": LAYOUT,
         "method": evaluation.method,
         "labels": evaluation.labels.keys,
+        "labels_from": None if evaluation.dataset_json is None else _relative(evaluation.dataset_json, folder),
+        "specificity_field_of_view": _field_of_view(evaluation.scoring),
+        "nsd_mm": list(evaluation.scoring.nsd_mm),
         "cases": [_manifest_case(scores, evaluation.method, folder) for scores in evaluation.cases],
         "failed": evaluation.failed,
         "unexpected_predictions": evaluation.unexpected_predictions,
+        "not_expected": evaluation.not_expected,
         "undefined": [{"case": case, "label": label, "metric": metric} for case, label, metric in evaluation.undefined()],
     }
+
+
+def _field_of_view(scoring: Scoring) -> dict[str, Any]:
+    if scoring.field_of_view_mm is None:
+        return {"voxels": "the whole image", "margin_mm": None}
+    return {"voxels": "the box around the reference's labels, grown by the margin", "margin_mm": scoring.field_of_view_mm}
 
 
 def _manifest_case(scores: CaseScores, method: str, folder: Path) -> dict[str, Any]:
@@ -109,6 +121,9 @@ def _manifest_case(scores: CaseScores, method: str, folder: Path) -> dict[str, A
         "reference": _relative(files.reference, folder),
         "prediction": _relative(files.prediction, folder),
         "spacing_mm": list(scores.spacing_mm),
+        "field_of_view_voxels": scores.field_of_view_voxels,
+        "unscored_values": scores.unscored_values,
+        "resampled": None if scores.resampled is None else asdict(scores.resampled),
         "versions": versions(),
     }
 

@@ -5,25 +5,46 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from nnunet_da.errors import UserError
-from nnunet_da.report.overlays import overlay_pictures
-from nnunet_da.report.page import Group, render_page
+from nnunet_da.report.cells import Table
+from nnunet_da.report.feature_plots import feature_plots
+from nnunet_da.report.page import Drawn, Group, Tables, render_page
+from nnunet_da.report.pairs import endpoint_plots, scatter_plots, volume_plots
+from nnunet_da.report.paper import AUTO, paper_for, paper_tables, published
 from nnunet_da.report.pictures import Picture
 from nnunet_da.report.plots import PLOTTED_METRICS, curve_plots, metric_plots
+from nnunet_da.report.sections import (
+    anova_table,
+    difference_tables,
+    endpoint_table,
+    feature_table,
+    headline_table,
+    metric_tables,
+    settings_table,
+)
 from nnunet_da.report.study import Study, load_study
 from nnunet_da.report.tables import metric_title, readable, summary_table, to_latex, to_markdown
+from nnunet_da.report.worst import WORST, worst_pictures
+
+MOST_LABELS = 6  # with plots of their own; more would make a page of hundreds of pictures
 
 
-def write_report(folder: Path, output: Path | None = None, *, overwrite: bool = False, progress: bool = True) -> Path:
+def write_report(
+    folder: Path, output: Path | None = None, *, overwrite: bool = False, progress: bool = True, paper: str = AUTO, worst: int = WORST
+) -> Path:
     """One HTML page, with figures (PNG, SVG) in `folder`/figures and tables (CSV, Markdown, LaTeX) in `folder`/tables.
 
     Args:
-        folder: one sub-folder per method, as `evaluate` writes them; see `load_study`.
+        folder: one sub-folder per method, as `evaluate` writes them, and what `compare`, `radiomics` and `diagnose` wrote below; see
+            `load_study`.
         output: the page; default `folder`/report.html.
         overwrite: replace an earlier report.
         progress: show a progress bar on a terminal.
+        paper: published tables to print beside ours, see `paper_for`.
+        worst: cases drawn per arm, the worst first.
 
     Returns:
         The page.
@@ -35,20 +56,17 @@ def write_report(folder: Path, output: Path | None = None, *, overwrite: bool = 
     if output.exists() and not overwrite:
         raise UserError(f"a new file was expected for the report, but {output} exists: choose another with -o or add --overwrite.")
     study = load_study(folder)
+    chosen = paper_for(study, paper)
     summary = summary_table(study)
-    with tqdm(total=len(PLOTTED_METRICS) + 1 + len(study.arms), desc="report", unit="part", disable=None if progress else True) as bar:
-        plots = _plots(study, bar)
-        curves = curve_plots(study)
-        bar.update()
-        overlays = _overlays(study, bar)
-    page = render_page(study, summary, plots, curves, overlays)
+    tables = _tables(study, summary, chosen)
+    drawn = _draw(study, summary, worst, progress)
+    page = render_page(study, summary, tables, drawn, published()[chosen] if chosen else None)
     diagnosed = [picture for arm in study.arms for record in arm.diagnoses for picture in record.pictures]
-    pictures = _distinct([picture for group in [*plots, *overlays] for picture in group.pictures] + curves + diagnosed)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as temporary:
         built = Path(temporary)
-        _write_figures(pictures, built / "figures")
-        _write_tables(study, built / "tables")
+        _write_figures(_distinct([*drawn.pictures, *diagnosed]), built / "figures")
+        _write_tables(study, summary, tables.exported, built / "tables")
         for part in ("figures", "tables"):
             _move_files(built / part, folder / part)
     unfinished = output.with_name(f".{output.name}.tmp")
@@ -57,25 +75,57 @@ def write_report(folder: Path, output: Path | None = None, *, overwrite: bool = 
     return output
 
 
-def _plots(study: Study, bar: tqdm) -> list[Group]:
-    groups = []
-    for metric in PLOTTED_METRICS:
-        for label, name in study.labels.items():
-            pictures = metric_plots(study, label, metric) if metric in study.metric_names else []
-            if pictures:
-                title = metric_title(metric, "") + (f", {name}" if len(study.labels) > 1 else "")
-                groups.append(Group(title, pictures, []))
-        bar.update()
-    return groups
+def _tables(study: Study, summary: pd.DataFrame, paper: str) -> Tables:
+    radiomics = [table for arm in study.arms for table in (feature_table(study, arm), endpoint_table(study, arm)) if table is not None]
+    return Tables(
+        headline_table(study, summary),
+        metric_tables(study, summary),
+        difference_tables(study),
+        anova_table(study),
+        radiomics,
+        paper_tables(study, paper) if paper else [],
+        settings_table(study),
+    )
 
 
-def _overlays(study: Study, bar: tqdm) -> list[Group]:
-    groups = []
-    for arm in study.arms:
-        pictures, problems = overlay_pictures(study, arm)
-        groups.append(Group(arm.name, pictures, problems))
+def _draw(study: Study, summary: pd.DataFrame, worst: int, progress: bool) -> Drawn:
+    labels = plotted_labels(study, summary)
+    total = len(labels) * (len(PLOTTED_METRICS) + 1) + 1 + len(study.arms) * (worst + len(study.domains))
+    with tqdm(total=total, desc="report", unit="part", disable=None if progress else True) as bar:
+        metrics = []
+        for label in labels:
+            for metric in PLOTTED_METRICS:
+                pictures = metric_plots(study, label, metric) if metric in study.metric_names else []
+                metrics += [Group(_title(study, metric_title(metric, ""), label), pictures)] if pictures else []
+                bar.update()
+        pairs: list[Group] = []
+        agreement, endpoints = [], []
+        for label in labels:
+            pairs += [Group(_title(study, title, label), pictures) for title, pictures in scatter_plots(study, label).items()]
+            agreement.append(Group(_title(study, "Error of the volume", label), volume_plots(study, label)))
+            endpoints += endpoint_plots(study, label)
+            bar.update()
+        features = [picture for arm in study.arms for picture in feature_plots(study, arm)]
+        curves = curve_plots(study)
         bar.update()
-    return groups
+        cases = worst_pictures(study, worst, bar.update)
+    left_out = [name for label, name in study.labels.items() if label not in labels]
+    return Drawn(metrics, _filled(pairs), _filled(agreement), cases, features, endpoints, curves, left_out)
+
+
+def plotted_labels(study: Study, summary: pd.DataFrame) -> list[str]:
+    """The labels that get plots: all of a few, else those with the lowest mean Dice, in the study's order."""
+    dice = summary[summary["metric"] == "dice"].groupby("label")["mean"].mean()
+    lowest = sorted(study.labels, key=lambda label: dice.get(label, float("inf")))[:MOST_LABELS]
+    return [label for label in study.labels if label in lowest]
+
+
+def _filled(groups: list[Group]) -> list[Group]:
+    return [group for group in groups if group.pictures]
+
+
+def _title(study: Study, title: str, label: str) -> str:
+    return title + (f", {study.labels[label]}" if len(study.labels) > 1 else "")
 
 
 def _distinct(pictures: list[Picture]) -> dict[str, Picture]:
@@ -96,13 +146,19 @@ def _write_figures(pictures: dict[str, Picture], folder: Path) -> None:
         (folder / f"{name}.svg").write_bytes(picture.svg)
 
 
-def _write_tables(study: Study, folder: Path) -> None:
+def _write_tables(study: Study, summary: pd.DataFrame, tables: list[Table], folder: Path) -> None:
     folder.mkdir()
-    summary = summary_table(study)
-    table = readable(summary, study.labels)
+    shown = readable(summary, study.labels)
     summary.to_csv(folder / "summary.csv", index=False)
-    (folder / "summary.md").write_text(to_markdown(table), encoding="utf-8")
-    (folder / "summary.tex").write_text(to_latex(table, study.settings.title), encoding="utf-8")
+    (folder / "summary.md").write_text(to_markdown(shown), encoding="utf-8")
+    (folder / "summary.tex").write_text(to_latex(shown, study.settings.title), encoding="utf-8")
+    for table in tables:
+        shown = table.readable()
+        (table.numbers if table.numbers is not None else shown).to_csv(folder / f"{table.name}.csv", index=False)
+        notes = [f"[{letter}] {text}" for letter, text in table.footnotes]
+        markdown = [f"{table.caption}\n", to_markdown(shown, table.text_titles), *(f"{note}\n" for note in notes)]
+        (folder / f"{table.name}.md").write_text("\n".join(markdown), encoding="utf-8")
+        (folder / f"{table.name}.tex").write_text(to_latex(shown, " ".join([table.caption, *notes]), table.text_titles), encoding="utf-8")
 
 
 def _move_files(source: Path, target: Path) -> None:

@@ -10,8 +10,7 @@ from matplotlib.lines import Line2D
 
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.label_maps import read_image
-from nnunet_da.report.pictures import Picture, file_name, style, to_picture
-from nnunet_da.report.study import Arm, CaseRecord, Study
+from nnunet_da.report.study import CaseRecord
 
 BONE_WINDOW_HU = (-500.0, 1300.0)
 MARGIN_MM = 25.0
@@ -26,44 +25,6 @@ class Volumes:
     reference: np.ndarray
     prediction: np.ndarray
     spacing_mm: tuple[float, ...]
-
-
-def overlay_pictures(study: Study, arm: Arm) -> tuple[list[Picture], list[str]]:
-    """Per domain the arm's worst case and one median case, the same for all arms; and a sentence for each that cannot be drawn."""
-    pictures, problems = [], []
-    for domain in study.domains:
-        worst, median = _worst_case(arm, domain), median_case(study, domain)
-        chosen = [(worst, "worst case of this method"), (median, "case of median Dice over all methods")]
-        if worst == median:
-            chosen = [(worst, "worst case of this method and case of median Dice over all methods")]
-        for case, role in chosen:
-            if case is None or (domain, case) not in arm.cases:
-                continue
-            try:
-                pictures.append(_overlay(arm, arm.cases[domain, case], role, study.labels))
-            except UserError as error:
-                problems.append(f"{domain}, {case}: {error}")
-    return pictures, problems
-
-
-def median_case(study: Study, domain: str) -> str | None:
-    """The case in the middle by Dice, averaged over labels and arms, among the cases that every arm has."""
-    per_arm = [_dice_per_case(arm, domain) for arm in study.arms]
-    common = set.intersection(*(set(dice) for dice in per_arm))
-    if not common:
-        return None
-    ordered = sorted(common, key=lambda case: (float(np.mean([dice[case] for dice in per_arm])), case))
-    return ordered[len(ordered) // 2]
-
-
-def _worst_case(arm: Arm, domain: str) -> str | None:
-    dice = _dice_per_case(arm, domain)
-    return min(dice, key=lambda case: (dice[case], case)) if dice else None
-
-
-def _dice_per_case(arm: Arm, domain: str) -> dict[str, float]:
-    chosen = arm.metrics[(arm.metrics["domain"] == domain) & (arm.metrics["metric"] == "dice")]
-    return chosen.groupby("case")["value"].mean().dropna().to_dict()
 
 
 def read_volumes(record: CaseRecord) -> Volumes:
@@ -93,27 +54,6 @@ def overlay_figure(volumes: Volumes) -> Figure:
     handles = [Line2D([], [], color=REFERENCE_COLOUR, linewidth=3), Line2D([], [], color=PREDICTION_COLOUR, linewidth=1.4)]
     figure.legend(handles, ["reference", "prediction"], loc="outside lower center", ncols=2, frameon=False, labelcolor="white", fontsize=12)
     return figure
-
-
-def _overlay(arm: Arm, record: CaseRecord, role: str, labels: dict[str, str]) -> Picture:
-    scores = _scores(arm, record, labels)
-    contours_alone = "" if record.image else " Contours alone: no scan was named with --images."
-    caption = f"{record.domain}, {record.case} ({role}): {scores}.{contours_alone}"
-    alternative = f"Axial and coronal slice of {record.case} with the contours of the reference and of {arm.name}'s prediction. {scores}."
-    with style():
-        figure = overlay_figure(read_volumes(record))
-        return to_picture(figure, file_name("overlay", arm.name, record.domain, record.case), alternative, caption)
-
-
-def _scores(arm: Arm, record: CaseRecord, labels: dict[str, str]) -> str:
-    rows = arm.metrics[(arm.metrics["domain"] == record.domain) & (arm.metrics["case"] == record.case)]
-    values = {(row.label, row.metric): row.value for row in rows.itertuples()}
-    texts = []
-    for label, name in labels.items():
-        dice, hd95 = (values.get((label, metric), float("nan")) for metric in ("dice", "hd95_mm"))
-        distance = f"{hd95:.2f} mm" if np.isfinite(hd95) else "undefined"
-        texts.append((f"{name}: " if len(labels) > 1 else "") + f"Dice {dice:.3f}, HD95 {distance}")
-    return "; ".join(texts)
 
 
 def _oriented(image: sitk.Image) -> sitk.Image:

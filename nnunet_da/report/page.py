@@ -1,19 +1,23 @@
 """The report's HTML page: what it says, filled into the template."""
 
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from nnunet_da.report.cells import MARKS, Cell, Row, Table
 from nnunet_da.report.pictures import Picture
+from nnunet_da.report.sections import HEADLINE_METRICS, with_role
 from nnunet_da.report.study import Study
-from nnunet_da.report.tables import mean_sd, metric_title, number
+from nnunet_da.report.tables import number
+from nnunet_da.report.verdict import Verdict, how_to_compare, verdicts
+from nnunet_da.report.worst import CasePictures
 
 TEMPLATE = "page.html.j2"
 DEMONSTRATION = "This is a demonstration. It shows that every step runs; its numbers make no claim about domain adaptation."
-HEADLINE_METRICS = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "asd_mm": "ASD (mm)"}
+MOST_ROWS = 400  # of the table of all cases; a page of thousands opens slowly and metrics.csv has them all
 
 
 @dataclass(frozen=True)
@@ -22,57 +26,144 @@ class Group:
 
     title: str
     pictures: list[Picture]
-    notes: list[str]
 
 
-def render_page(study: Study, summary: pd.DataFrame, plots: list[Group], curves: list[Picture], overlays: list[Group]) -> str:
+@dataclass(frozen=True)
+class Drawn:
+    """Everything drawn.
+
+    Attributes:
+        metrics: one group per label and metric.
+        pairs: scatter plots, one group per label.
+        agreement: Bland-Altman plots of the volume, one group per label.
+        worst: arm -> its worst cases.
+        features: agreement of radiomic features.
+        endpoints: Bland-Altman plots of endpoints.
+        curves: one picture per logged term.
+        left_out: names of labels that have tables and no plots.
+    """
+
+    metrics: list[Group] = field(default_factory=list)
+    pairs: list[Group] = field(default_factory=list)
+    agreement: list[Group] = field(default_factory=list)
+    worst: dict[str, CasePictures] = field(default_factory=dict)
+    features: list[Picture] = field(default_factory=list)
+    endpoints: list[Picture] = field(default_factory=list)
+    curves: list[Picture] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> Iterator[Picture]:
+        for group in [*self.metrics, *self.pairs, *self.agreement]:
+            yield from group.pictures
+        for cases in self.worst.values():
+            for case in cases.cases:
+                yield from case.pictures
+        yield from [*self.features, *self.endpoints, *self.curves]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Every table of the page.
+
+    Attributes:
+        headline: of the summary.
+        metrics: per domain and label.
+        differences: per pair of methods.
+        anova: None with fewer than three methods.
+        radiomics: per arm, features and endpoints.
+        paper: published values with ours.
+        plans: how the arms were made, None where nothing tells.
+    """
+
+    headline: Table
+    metrics: list[Table]
+    differences: list[Table]
+    anova: Table | None
+    radiomics: list[Table]
+    paper: list[Table]
+    plans: Table | None
+
+    @property
+    def exported(self) -> list[Table]:
+        """Those that are written as CSV, Markdown and LaTeX; the metrics are, in one, as the summary."""
+        single = [table for table in (self.anova, self.plans) if table is not None]
+        return [*self.differences, *self.radiomics, *self.paper, *single]
+
+
+def render_page(study: Study, summary: pd.DataFrame, tables: Tables, drawn: Drawn, paper: dict[str, Any] | None) -> str:
     """The whole page as one HTML text; every value from outside is escaped.
 
     Args:
         summary: see `summary_table`.
-        plots: metric plots, one group per label and metric.
-        curves: one picture per logged term.
-        overlays: one group per arm.
+        paper: title, reference and general remark of the paper whose tables are shown; None for none.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("nnunet_da.report") / TEMPLATE).read_text(encoding="utf-8"))
-    return template.render(
+    environment = Environment(
+        loader=PackageLoader("nnunet_da.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    radiomics = [arm.radiomics for arm in study.arms if arm.radiomics is not None]
+    return environment.get_template(TEMPLATE).render(
         settings=study.settings,
         demonstration_notice=DEMONSTRATION,
-        sentences=_sentences(study, summary),
-        headline=_headline(study, summary),
-        headline_titles=list(HEADLINE_METRICS.values()),
-        tables=_metric_tables(study, summary),
-        plots=plots,
-        curves=curves,
-        overlays=overlays,
+        marks=MARKS,
+        baseline=study.baseline,
+        opening=_opening(study),
+        results=_results(study, summary),
+        caveats=_caveats(study),
+        questions=_by_method(verdicts(study)),
+        how_to_compare=how_to_compare(study),
+        comparison=study.comparison,
+        against_baseline=len(study.comparison.others) if study.comparison else 0,
+        tables=tables,
+        drawn=drawn,
+        paper=paper,
+        paper_has_ours=any(row.own for table in tables.paper for _, row in table.rows),
+        radiomics_warnings=list(dict.fromkeys(as_sentence(warning) for record in radiomics for warning in record.warnings)),
         diagnoses=[record for arm in study.arms for record in arm.diagnoses],
         undefined=_undefined(study),
         failed=[(arm.name, *entry) for arm in study.arms for entry in arm.failed],
-        cases=_case_table(study),
-        several_labels=len(study.labels) > 1,
+        cases=case_table(study),
+        case_rows=sum(len(arm.metrics.groupby(["domain", "case", "label"])) for arm in study.arms),
+        commands=_commands(study),
+        versions=_versions(study),
     )
 
 
-def _sentences(study: Study, summary: pd.DataFrame) -> list[str]:
-    """What was compared and what came out, in words."""
-    arms = [arm.name for arm in study.arms]
-    opening = (
-        f"{_count(len(arms), 'method')} ({', '.join(arms)}), scored on {_count(len(study.domains), 'domain')} ({', '.join(study.domains)})."
-    )
-    results = [
-        f"{domain}: " + "; ".join(filter(None, (_result_words(summary, domain, label, name) for label, name in study.labels.items()))) + "."
-        for domain in study.domains
-    ]
-    gaps = []
-    if undefined := len(_undefined(study)):
-        gaps.append(
-            f"Where one of two masks is empty no distance is defined: {_count(undefined, 'such pair')}, left out of the means, see Gaps."
+def case_table(study: Study) -> Table:
+    """One row per arm, domain, case and label with the headline metrics, worst Dice first, cut at `MOST_ROWS`."""
+    parts = []
+    for arm in study.arms:
+        wide = arm.metrics.pivot(index=["domain", "case", "label"], columns="metric", values="value").reset_index()
+        parts.append(wide.reindex(columns=["domain", "case", "label", *HEADLINE_METRICS]).assign(arm=arm.name))
+    worst = pd.concat(parts).sort_values("dice", kind="stable", na_position="last").head(MOST_ROWS)
+    rows = [
+        Row(
+            Cell(str(row["case"])),
+            [
+                *(Cell(text) for text in (row["domain"], study.labels[row["label"]], row["arm"])),
+                *(Cell(number(row[metric], "fraction" if metric == "dice" else "mm")) for metric in HEADLINE_METRICS),
+            ],
         )
-    if missing := sum(len(arm.failed) for arm in study.arms):
-        gaps.append(f"Not scored and therefore in no mean: {_count(missing, 'case')}, see Gaps.")
-    untested = ["Differences between methods are not tested for significance here."] if len(arms) > 1 else []
-    return [opening[0].upper() + opening[1:], *results, *gaps, *untested]
+        for row in worst.to_dict("records")
+    ]
+    return Table("cases", "Cases, worst Dice first", ["Case", "Domain", "Label", "Method", *HEADLINE_METRICS.values()], [("", rows)], 3)
+
+
+def _opening(study: Study) -> str:
+    arms, domains = [arm.name for arm in study.arms], [with_role(study, domain) for domain in study.domains]
+    text = f"{_count(len(arms), 'method')} ({', '.join(arms)}), scored on {_count(len(domains), 'domain')}: {', '.join(domains)}."
+    return text[0].upper() + text[1:]
+
+
+def _results(study: Study, summary: pd.DataFrame) -> list[str]:
+    """Mean Dice in words, for few labels."""
+    if len(study.labels) > 3:
+        return []
+    words = {
+        domain: "; ".join(filter(None, (_result_words(summary, domain, label, name) for label, name in study.labels.items())))
+        for domain in study.domains
+    }
+    return [f"{with_role(study, domain)}: {text}." for domain, text in words.items() if text]
 
 
 def _result_words(summary: pd.DataFrame, domain: str, label: str, name: str) -> str:
@@ -83,45 +174,28 @@ def _result_words(summary: pd.DataFrame, domain: str, label: str, name: str) -> 
     return f"mean Dice of {name}: {means}"
 
 
-def _headline(study: Study, summary: pd.DataFrame) -> list[dict[str, object]]:
-    """One group per domain and label, in it one row per arm: the headline metrics and the number of cases."""
-    groups: list[dict[str, object]] = []
-    for (domain, label), rows in summary.groupby(["domain", "label"], sort=False):
-        arms = [_headline_row(arm, group) for arm, group in rows.groupby("arm", sort=False)]
-        groups.append({"title": _place(study, domain, label), "arms": arms})
-    return groups
+def _caveats(study: Study) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    found = []
+    if undefined := len(_undefined(study)):
+        found.append(
+            f"Where one of two masks is empty no distance is defined: {_count(undefined, 'such pair')}, left out of the means, see Gaps."
+        )
+    if missing := sum(len(arm.failed) for arm in study.arms):
+        found.append(f"Not scored and therefore in no mean: {_count(missing, 'case')}, see Gaps.")
+    if len(study.arms) > 1 and not any(study.role(domain) for domain in study.domains):
+        found.append('Which domain is source and which is target is not recorded: report.json can say it, {"roles": {"DOMAIN": "target"}}.')
+    return [*found, *map(as_sentence, study.comparison.warnings if study.comparison else [])]
 
 
-def _headline_row(arm: str, group: pd.DataFrame) -> dict[str, object]:
-    return {
-        "arm": arm,
-        "cells": [_metric_cell(group[group["metric"] == metric]) for metric in HEADLINE_METRICS],
-        "cases": int((group["n"] + group["undefined"]).max()),
-    }
+def as_sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _metric_tables(study: Study, summary: pd.DataFrame) -> list[dict[str, object]]:
-    """One table per domain and label: a row per metric, a column per arm."""
-    tables: list[dict[str, object]] = []
-    for (domain, label), group in summary.groupby(["domain", "label"], sort=False):
-        arms = list(dict.fromkeys(group["arm"]))
-        metrics = [
-            (metric_title(metric, unit), [_metric_cell(rows[rows["arm"] == arm]) for arm in arms])
-            for (metric, unit), rows in group.groupby(["metric", "unit"], sort=False)
-        ]
-        tables.append({"title": _place(study, domain, label), "arms": arms, "metrics": metrics})
-    return tables
-
-
-def _metric_cell(rows: pd.DataFrame) -> dict[str, object] | None:
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
-    return {"mean_sd": mean_sd(row), "median": number(row["median"], row["unit"]), "n": int(row["n"]), "undefined": int(row["undefined"])}
-
-
-def _place(study: Study, domain: str, label: str) -> str:
-    return f"{domain}, {study.labels[label]}"
+def _by_method(found: list[Verdict]) -> list[tuple[str, list[Verdict]]]:
+    methods = dict.fromkeys(verdict.method for verdict in found)
+    return [(method, [verdict for verdict in found if verdict.method == method]) for method in methods]
 
 
 def _undefined(study: Study) -> list[tuple[str, str, str, str]]:
@@ -133,19 +207,18 @@ def _undefined(study: Study) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _case_table(study: Study) -> list[dict[str, object]]:
-    """One row per arm, domain, case and label with the headline metrics, worst Dice first."""
-    rows: list[dict[str, object]] = []
-    for arm in study.arms:
-        wide = arm.metrics.pivot(index=["domain", "case", "label"], columns="metric", values="value").reset_index()
-        for _, row in wide.iterrows():
-            values = [row.get(metric, np.nan) for metric in HEADLINE_METRICS]
-            cells = [
-                number(value, "fraction" if metric == "dice" else "mm") for metric, value in zip(HEADLINE_METRICS, values, strict=True)
-            ]
-            label = study.labels[row["label"]]
-            rows.append({"arm": arm.name, "domain": row["domain"], "case": row["case"], "label": label, "cells": cells, "dice": values[0]})
-    return sorted(rows, key=lambda row: float(row["dice"]))  # type: ignore[arg-type]
+def _commands(study: Study) -> list[str]:
+    found = [*study.settings.commands, *(study.comparison.commands if study.comparison else [])]
+    return list(dict.fromkeys([*found, *(command for arm in study.arms if arm.radiomics for command in arm.radiomics.commands)]))
+
+
+def _versions(study: Study) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    records = [arm.versions for arm in study.arms] + [arm.radiomics.versions for arm in study.arms if arm.radiomics]
+    for record in [study.settings.versions, *records, *([study.comparison.versions] if study.comparison else [])]:
+        for name, version in record.items():
+            found.setdefault(name, []).append(version)
+    return {name: ", ".join(dict.fromkeys(versions)) for name, versions in found.items()}
 
 
 def _count(number_of: int, noun: str) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
+from PIL import Image  # matplotlib needs it too
 
 # Okabe and Ito's colours, told apart with every common colour blindness
 ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#000000")
 ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DOMAIN_COLOURS = ("#332288", "#CC3377", "#8C6D00", "#1A7F8E")  # none of the arms'
 ARM_LINES = ("-", "--", "-.", ":", "-", "--", "-.")
 DOTS_PER_INCH = 160
 _STYLE: Any = {
@@ -64,13 +66,24 @@ def style() -> Iterator[None]:
         yield
 
 
-def to_picture(figure: Figure, name: str, alternative: str, caption: str = "") -> Picture:
-    """Render a figure; the same figure gives the same bytes."""
+def to_picture(figure: Figure, name: str, alternative: str, caption: str = "", *, many_colours: bool = False) -> Picture:
+    """Render a figure; the same figure gives the same bytes. `many_colours` keeps them all, where colours stand for numbers."""
     png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.set_layout_engine("none")  # what was laid out for the first stays: doing it again takes as long as drawing
     figure.savefig(svg, format="svg", dpi=DOTS_PER_INCH, metadata={"Date": None})
     width, height = (round(inches * DOTS_PER_INCH) for inches in figure.get_size_inches())
-    return Picture(file_name(name), png.getvalue(), svg.getvalue(), width, height, alternative, caption)
+    stored = png.getvalue() if many_colours else _with_palette(png)
+    return Picture(file_name(name), stored, svg.getvalue(), width, height, alternative, caption)
+
+
+def _with_palette(png: io.BytesIO) -> bytes:
+    """The same picture with at most 256 colours: a third of the bytes, so that pages with many pictures open quickly."""
+    stream = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+        stream, "PNG", optimize=True
+    )
+    return stream.getvalue()
 
 
 def file_name(*parts: str) -> str:

@@ -7,18 +7,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import gaussian_kde
 
 from nnunet_da.report.pictures import ARM_COLOURS, ARM_LINES, ARM_MARKERS, Picture, file_name, style, to_picture
 from nnunet_da.report.study import Study
 from nnunet_da.report.tables import metric_title, shown_values
 
-PLOTTED_METRICS = ("dice", "precision", "recall", "hd_mm", "hd95_mm", "asd_mm", "volume_error_mm3")
+PLOTTED_METRICS = ("dice", "precision", "recall", "nsd_1mm", "hd_mm", "hd95_mm", "asd_mm", "volume_error_mm3")
 LINKED_CASES = 60  # lines between the arms of more cases would hide the points
 BOX_FROM = 5  # fewer values have no meaningful quartiles
+CLOUD_FROM = 15  # fewer values have no shape worth a density
 
 
 def metric_plots(study: Study, label: str, metric: str) -> list[Picture]:
-    """One plot per domain with one scale: a box per arm, every case a point, thin lines join a case across arms."""
+    """One plot per domain with one scale: a box per arm, every case a point, thin lines join a case across arms; clouds of many cases."""
     unit = next(unit for arm in study.arms for unit in arm.metrics.loc[arm.metrics["metric"] == metric, "unit"])
     tables = {domain: shown_values(_wide(study, domain, label, metric), unit) for domain in study.domains}
     limits = _limits([table.to_numpy() for table in tables.values()], unit)
@@ -70,7 +72,8 @@ def _metric_plot(table: pd.DataFrame, place: str, title: str, name: str, limits:
         figure = Figure(figsize=(max(3.5, 0.95 * table.shape[1] + 0.9), 3.1), layout="constrained")
         axes = figure.add_subplot()
         if len(table) <= LINKED_CASES:
-            axes.plot(range(table.shape[1]), table.to_numpy().T, color="#9a9a9a", linewidth=0.7, zorder=1)
+            beside = [-0.24 if _has_cloud(table[arm]) else 0.0 for arm in table]
+            axes.plot(np.arange(table.shape[1]) + beside, table.to_numpy().T, color="#9a9a9a", linewidth=0.7, zorder=1)
         for position, arm in enumerate(table):
             _box_and_points(axes, position, table[arm])
         texts = [_tick_text(arm, table[arm]) for arm in table]
@@ -88,12 +91,15 @@ def _metric_plot(table: pd.DataFrame, place: str, title: str, name: str, limits:
 def _box_and_points(axes: Axes, position: int, values: pd.Series) -> None:
     defined = values.dropna().to_numpy()
     colour = ARM_COLOURS[position % len(ARM_COLOURS)]
+    cloud = _has_cloud(values)
+    if cloud:
+        _cloud(axes, position, defined, colour)
     if len(defined) >= BOX_FROM:
         line = {"color": colour, "linewidth": 1.3}
         axes.boxplot(
             defined,
             positions=[position],
-            widths=0.5,
+            widths=0.22 if cloud else 0.5,
             showfliers=False,
             manage_ticks=False,
             zorder=2,
@@ -102,17 +108,35 @@ def _box_and_points(axes: Axes, position: int, values: pd.Series) -> None:
             capprops=line,
             medianprops={**line, "linewidth": 2.6},
         )
-    spread = np.linspace(-0.12, 0.12, len(defined)) if len(defined) > LINKED_CASES else np.zeros(len(defined))
+    crowded = len(defined) > LINKED_CASES
+    spread = -0.28 + 0.13 * _even_jitter(len(defined)) if crowded else np.full(len(defined), -0.24 if cloud else 0.0)
     axes.scatter(
         position + spread,
         defined,
-        s=26,
+        s=10 if crowded else 26,
         marker=ARM_MARKERS[position % len(ARM_MARKERS)],
         facecolor=colour,
         edgecolor="white",
-        linewidth=0.6,
+        linewidth=0.3 if crowded else 0.6,
         zorder=3,
     )
+
+
+def _has_cloud(values: pd.Series) -> bool:
+    defined = values.dropna()
+    return len(defined) >= CLOUD_FROM and defined.nunique() > 1
+
+
+def _cloud(axes: Axes, position: int, values: np.ndarray, colour: str) -> None:
+    """Half a density to the right of the box, cut at the smallest and the largest value."""
+    grid = np.linspace(values.min(), values.max(), 100)
+    density = gaussian_kde(values)(grid)
+    axes.fill_betweenx(grid, position + 0.16, position + 0.16 + 0.3 * density / density.max(), color=colour, alpha=0.35, linewidth=0)
+
+
+def _even_jitter(n: int) -> np.ndarray:
+    """n offsets in [-1, 1] without chance: the golden section spreads neighbours apart."""
+    return 2 * (np.arange(n) * 0.6180339887 % 1) - 1
 
 
 def _tick_text(arm: str, values: pd.Series) -> str:

@@ -1,17 +1,20 @@
 """What a report is made of: the arms of a study folder, read and checked."""
 
-import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.results import COLUMNS, MANIFEST_FILE, METRICS_FILE
+from nnunet_da.report.comparison import Comparison, read_comparison
 from nnunet_da.report.diagnoses import DiagnosisRecord, read_diagnoses
+from nnunet_da.report.files import read_json, read_json_if_there, read_table
+from nnunet_da.report.provenance import ROLES, Provenance, read_provenance, role_of
+from nnunet_da.report.radiomics import RadiomicsRecord, read_radiomics
 
 CURVES_FILE, SETTINGS_FILE = "curves.csv", "report.json"
 CURVE_COLUMNS = ("epoch", "term", "value")
@@ -41,6 +44,11 @@ class Arm:
         failed: (domain or folder, case, reason) of what could not be scored.
         curves: columns epoch, term, value, run; empty where there are none.
         diagnoses: what `diagnose` wrote of its runs.
+        aliases: what other files may call it: its folder and the methods of its evaluations.
+        evaluations: folders of its evaluations, relative to the study.
+        provenance: trainer, configuration and plans, as far as known.
+        radiomics: what `radiomics` found, None where it did not run.
+        versions: of what scored it.
     """
 
     name: str
@@ -50,6 +58,11 @@ class Arm:
     failed: list[tuple[str, str, str]]
     curves: pd.DataFrame
     diagnoses: list[DiagnosisRecord] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    evaluations: list[str] = field(default_factory=list)
+    provenance: Provenance = field(default_factory=Provenance)
+    radiomics: RadiomicsRecord | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,8 @@ class Settings:
 
     Attributes:
         arms: folder name -> shown name, in the order of the report; arms not named here follow by name.
+        trainers: folder name -> nnU-Net trainer (or TRAINER__PLANS__CONFIGURATION), where the files do not tell.
+        roles: domain -> "source" or "target", where the plans beside the predictions do not tell.
     """
 
     title: str = "Segmentation report"
@@ -66,12 +81,20 @@ class Settings:
     commands: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     arms: dict[str, str] = field(default_factory=dict)
+    trainers: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expected = {"title": str, "note": str, "demonstration": bool, "commands": list, "versions": dict, "arms": dict}
-        for name, kind in expected.items():
+        for name, kind in {"title": str, "note": str, "demonstration": bool, "commands": list}.items():
             if not isinstance(getattr(self, name), kind):
                 raise UserError(f"{SETTINGS_FILE}: '{name}' must be of type {kind.__name__}, got {getattr(self, name)!r}: correct it.")
+        for name in ("versions", "arms", "trainers", "roles"):
+            value = getattr(self, name)
+            if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+                raise UserError(f"{SETTINGS_FILE}: '{name}' must be of type dict with texts, got {value!r}: correct it.")
+        wrong = sorted(set(self.roles.values()) - set(ROLES))
+        if wrong:
+            raise UserError(f"{SETTINGS_FILE}: 'roles' must be {' or '.join(ROLES)}, got {wrong[0]!r}: correct it.")
 
 
 @dataclass(frozen=True)
@@ -80,6 +103,7 @@ class Study:
 
     settings: Settings
     arms: list[Arm]
+    comparison: Comparison | None = None
 
     @property
     def domains(self) -> list[str]:
@@ -96,18 +120,42 @@ class Study:
     def metric_names(self) -> list[str]:
         return _in_order(metric for arm in self.arms for metric in arm.metrics["metric"])
 
+    @property
+    def baseline(self) -> str:
+        """The arm that the others are held against: the comparison's first, else the first."""
+        return self.comparison.baseline if self.comparison else self.arms[0].name
+
+    def role(self, domain: str) -> str:
+        """ "source", "target", "unseen" or "" (not known), see `role_of`."""
+        return role_of(domain, [arm.provenance for arm in self.arms], self.settings.roles)
+
 
 def load_study(folder: Path) -> Study:
     """Read `folder`: one sub-folder per arm with evaluations anywhere below, or one evaluation itself.
 
     Raises:
-        UserError: no evaluation was found, or a file is not what `evaluate` writes.
+        UserError: no evaluation was found, or a file is not what its verb writes.
     """
     if not folder.is_dir():
         raise UserError(f"a folder with one sub-folder per method was expected, but {folder} is none: check the path.")
     settings = _read_settings(folder / SETTINGS_FILE)
     if (folder / METRICS_FILE).is_file():
-        return Study(settings, [_load_arm(folder, _method_of(folder))])
+        arms = [_load_arm(folder, _method_of(folder), folder, settings)]
+    else:
+        ordered = _arm_folders(folder, settings)
+        arms = [_load_arm(path, settings.arms.get(name, name), folder, settings) for name, path in ordered.items()]
+    return Study(settings, arms, read_comparison(folder, _names(arms)))
+
+
+def _names(arms: list[Arm]) -> dict[str, str]:
+    """What other files may call an arm -> its shown name; a name that two arms share tells nothing."""
+    aliases = [(alias, arm.name) for arm in arms for alias in dict.fromkeys([*arm.aliases, arm.name])]
+    counted = Counter(alias for alias, _ in aliases)
+    return {alias: name for alias, name in aliases if counted[alias] == 1} | {arm.aliases[0]: arm.name for arm in arms}
+
+
+def _arm_folders(folder: Path, settings: Settings) -> dict[str, Path]:
+    """Folder name -> folder, in the order of the report."""
     folders = {path.name: path for path in sorted(folder.iterdir()) if path.name not in OUTPUT_FOLDERS and _evaluations(path)}
     unknown = [name for name in settings.arms if name not in folders]
     if not folders or unknown:
@@ -117,15 +165,14 @@ def load_study(folder: Path) -> Study:
         )
     if len(set(settings.arms.values())) < len(settings.arms):
         raise UserError(f"{SETTINGS_FILE}: every arm needs a shown name of its own, got {list(settings.arms.values())}: correct it.")
-    ordered = [*settings.arms, *(name for name in folders if name not in settings.arms)]
-    return Study(settings, [_load_arm(folders[name], str(settings.arms.get(name, name))) for name in ordered])
+    return {name: folders[name] for name in [*settings.arms, *(name for name in folders if name not in settings.arms)]}
 
 
 def _evaluations(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob(METRICS_FILE)) if folder.is_dir() else []
 
 
-def _load_arm(folder: Path, name: str) -> Arm:
+def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
     evaluations = _evaluations(folder)
     metrics = pd.concat([_read_metrics(path / METRICS_FILE) for path in evaluations], ignore_index=True)
     repeated = metrics[metrics.duplicated(["domain", "case", "label", "metric"])]
@@ -135,51 +182,47 @@ def _load_arm(folder: Path, name: str) -> Arm:
             f"one value per domain, case, label and metric was expected in {folder}, got two of {row['metric']} "
             f"for case {row['case']} of {row['domain']}: remove the evaluation that is out of date."
         )
-    manifests = [(path, _read_json(path / MANIFEST_FILE)) for path in evaluations if (path / MANIFEST_FILE).is_file()]
+    manifests = [(path, read_json(path / MANIFEST_FILE)) for path in evaluations if (path / MANIFEST_FILE).is_file()]
+    cases = {(record.domain, record.case): record for path, manifest in manifests for record in _records(path, manifest)}
+    diagnoses = read_diagnoses(folder, name)
+    names = [part for record in diagnoses for part in record.run.split("/")]  # a run is DATASET/TRAINER__PLANS__CONFIGURATION/FOLD
+    aliases = _in_order([folder.resolve().name, *(str(manifest["method"]) for _, manifest in manifests if "method" in manifest)])
     return Arm(
         name,
         metrics,
         labels={key: str(label) for _, manifest in manifests for key, label in manifest.get("labels", {}).items()},
-        cases={(record.domain, record.case): record for path, manifest in manifests for record in _records(path, manifest)},
+        cases=cases,
         failed=[(path.name, case, reason) for path, manifest in manifests for case, reason in manifest.get("failed", {}).items()],
         curves=_read_curves(folder),
-        diagnoses=read_diagnoses(folder, name),
+        diagnoses=diagnoses,
+        aliases=aliases,
+        evaluations=[path.relative_to(study).as_posix() for path in evaluations],
+        provenance=read_provenance(
+            (record.prediction for record in cases.values()), [*aliases, *names], settings.trainers.get(folder.name, "")
+        ),
+        radiomics=read_radiomics(folder),
+        versions=_versions(manifest for _, manifest in manifests),
     )
 
 
 def _method_of(folder: Path) -> str:
-    manifest = _read_json(folder / MANIFEST_FILE) if (folder / MANIFEST_FILE).is_file() else {}
-    return str(manifest.get("method", folder.resolve().name))
+    return str(read_json_if_there(folder / MANIFEST_FILE).get("method", folder.resolve().name))
 
 
 def _read_metrics(file: Path) -> pd.DataFrame:
-    table = _read_table(file, COLUMNS)
+    table = read_table(file, [column for column in COLUMNS if column != "value"], ["value"], "nnunet-da evaluate")
     if table.empty:
         raise UserError(f"{file} must hold at least one value, got none: run nnunet-da evaluate again.")
-    return table
+    return table[list(COLUMNS)]
 
 
 def _read_curves(folder: Path) -> pd.DataFrame:
     files = sorted(folder.rglob(CURVES_FILE))
-    tables = [_read_table(file, CURVE_COLUMNS).assign(run=file.parent.relative_to(folder).as_posix()) for file in files]
+    tables = [
+        read_table(file, ["term"], ["epoch", "value"], "nnUNetv2_train").assign(run=file.parent.relative_to(folder).as_posix())
+        for file in files
+    ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*CURVE_COLUMNS, "run"])
-
-
-def _read_table(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A CSV with at least these columns; `value` and `epoch` are numbers, all else text."""
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        missing = [column for column in columns if column not in table]
-        if missing:
-            raise ValueError(f"no column {', '.join(missing)}")
-        for column in {"epoch", "value"} & set(columns):
-            table[column] = [float(text) if text else np.nan for text in table[column]]
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{file} must be a CSV with the columns {', '.join(columns)} and numbers as values, got: {reason}. Write it anew."
-        ) from error
-    return table[list(columns)]
 
 
 def _records(folder: Path, manifest: dict[str, Any]) -> list[CaseRecord]:
@@ -200,24 +243,16 @@ def _records(folder: Path, manifest: dict[str, Any]) -> list[CaseRecord]:
         ) from error
 
 
+def _versions(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
+    return {name: version for manifest in manifests for entry in manifest["cases"] for name, version in entry.get("versions", {}).items()}
+
+
 def _read_settings(file: Path) -> Settings:
-    if not file.is_file():
-        return Settings()
-    found = _read_json(file)
+    found = read_json_if_there(file)
     unknown = sorted(set(found) - set(Settings.__dataclass_fields__))
     if unknown:
         raise UserError(f"{file} may hold {', '.join(Settings.__dataclass_fields__)}, got {', '.join(unknown)}: remove or correct it.")
     return Settings(**found)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} must be a JSON file, got {type(error).__name__}: {error}. Write it anew.") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{file} must hold a JSON object, got {type(found).__name__}. Write it anew.")
-    return found
 
 
 def _in_order(values: Iterable[str]) -> list[str]:

@@ -1,11 +1,13 @@
 """Tables of a report: summaries of metrics as CSV, Markdown and LaTeX."""
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
+from nnunet_da.evaluation.statistics import direction
 from nnunet_da.report.study import Study
 
 SHOWN_METRICS = {
@@ -13,22 +15,43 @@ SHOWN_METRICS = {
     "iou": "IoU",
     "precision": "Precision",
     "recall": "Recall",
+    "specificity": "Specificity",
     "hd_mm": "HD",
     "hd95_mm": "HD95",
     "asd_mm": "ASD, symmetric",
     "asd_reference_to_prediction_mm": "ASD, reference to prediction",
     "asd_prediction_to_reference_mm": "ASD, prediction to reference",
+    "nsd_": "NSD",
     "volume_mm3": "Volume of the prediction",
     "volume_error_mm3": "Volume error, prediction minus reference",
 }
 # unit in metrics.csv -> unit shown, factor, decimals
 SHOWN_UNITS = {"fraction": ("", 1.0, 3), "mm": ("mm", 1.0, 2), "mm3": ("cm³", 1e-3, 2)}
+SHOWN_UNITS |= {"HU": ("HU", 1.0, 1), "mg/cm3": ("mg/cm³", 1.0, 1), "mg": ("mg", 1.0, 0)}
+
+TEXT_COLUMNS = frozenset({"Domain", "Label", "Metric", "Method"})
 
 
 def metric_title(metric: str, unit: str) -> str:
     """A metric as a reader knows it, with its unit."""
     shown_unit = SHOWN_UNITS.get(unit, (unit, 1.0, 3))[0]
-    return SHOWN_METRICS.get(metric, metric) + (f" ({shown_unit})" if shown_unit else "")
+    tolerance = re.fullmatch(r"nsd_([\d.]+)mm", metric)
+    title = f"NSD at {tolerance[1]} mm" if tolerance else SHOWN_METRICS.get(metric, metric)
+    return title + (f" ({shown_unit})" if shown_unit else "")
+
+
+def best_arms(rows: pd.DataFrame) -> set[str]:
+    """The arms with the best mean as shown; none where there is one arm, no better, or the means run over different cases.
+
+    Args:
+        rows: rows of `summary_table` of one domain, label and metric.
+    """
+    metric, unit = rows["metric"].iloc[0], rows["unit"].iloc[0]
+    if len(rows) < 2 or not direction(metric) or rows["n"].nunique() > 1 or not np.isfinite(rows["mean"]).all():
+        return set()
+    _, factor, decimals = SHOWN_UNITS.get(unit, (unit, 1.0, 3))
+    gain = (rows["mean"] * factor).round(decimals) * direction(metric)
+    return set() if gain.nunique() == 1 else set(rows.loc[gain == gain.max(), "arm"])
 
 
 def summary_table(study: Study) -> pd.DataFrame:
@@ -67,7 +90,8 @@ def summary_table(study: Study) -> pd.DataFrame:
 def ordered_metrics(study: Study) -> list[str]:
     """The metrics of a study in the order of the report, unknown ones last."""
     known = list(SHOWN_METRICS)
-    return sorted(study.metric_names, key=lambda metric: known.index(metric) if metric in known else len(known))
+    family = {metric: "nsd_" if metric.startswith("nsd_") else metric for metric in study.metric_names}
+    return sorted(study.metric_names, key=lambda metric: known.index(family[metric]) if family[metric] in known else len(known))
 
 
 def shown_values(values: pd.DataFrame, unit: str) -> pd.DataFrame:
@@ -75,12 +99,12 @@ def shown_values(values: pd.DataFrame, unit: str) -> pd.DataFrame:
     return values * SHOWN_UNITS.get(unit, (unit, 1.0, 3))[1]
 
 
-def number(value: float, unit: str) -> str:
+def number(value: float, unit: str, more_decimals: int = 0) -> str:
     """A value in the unit the report shows; an undefined one is an en dash."""
     if not np.isfinite(value):
         return "–"
     _, factor, decimals = SHOWN_UNITS.get(unit, (unit, 1.0, 3))
-    return f"{value * factor:,.{decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "−")
+    return f"{value * factor + 0.0:,.{decimals + more_decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "−")
 
 
 def mean_sd(row: pd.Series) -> str:
@@ -105,18 +129,18 @@ def readable(summary: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
     )
 
 
-def to_markdown(table: pd.DataFrame) -> str:
+def to_markdown(table: pd.DataFrame, text_columns: Collection[str] = TEXT_COLUMNS) -> str:
     """A pipe table; text columns left, numbers right."""
-    alignment = ["---" if column in ("Domain", "Label", "Metric", "Method") else "---:" for column in table]
+    alignment = ["---" if column in text_columns else "---:" for column in table]
     rows = [list(table), alignment, *([_markdown_cell(cell) for cell in row] for row in table.itertuples(index=False))]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def to_latex(table: pd.DataFrame, caption: str) -> str:
+def to_latex(table: pd.DataFrame, caption: str, text_columns: Collection[str] = TEXT_COLUMNS) -> str:
     """A longtable with booktabs rules."""
-    columns = "".join("l" if column in ("Domain", "Label", "Metric", "Method") else "r" for column in table)
+    columns = "".join("l" if column in text_columns else "r" for column in table)
     stream = io.StringIO()
-    stream.write("% needs \\usepackage{booktabs,longtable}\n")
+    stream.write("% needs \\usepackage{amssymb,booktabs,longtable}\n")
     stream.write(
         f"\\begin{{longtable}}{{{columns}}}\n\\caption{{{_latex(caption)}}}\\\\\n\\toprule\n{_latex_row(list(table))}\\midrule\n\\endhead\n"
     )
@@ -136,5 +160,13 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 def _latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "³": "$^3$"}
+    special |= {
+        "²": "$^2$",
+        "≥": r"$\geq$",
+        "→": r"$\rightarrow$",
+        "▲": r"$\blacktriangle$",
+        "▼": r"$\blacktriangledown$",
+        "…": r"\ldots{}",
+    }
     special |= {"–": "--", "\N{NARROW NO-BREAK SPACE}": r"\,", "\N{NO-BREAK SPACE}": "~"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
     return "".join(special.get(sign, sign) for sign in text)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 SPACING_MM = (2.5, 0.8, 0.9)  # Z, Y, X
 
@@ -62,3 +63,42 @@ def write_dataset_json(folder: Path, labels: dict) -> None:
 def set_labels() -> Callable[[Path, dict], None]:
     """folder, labels -> its dataset.json."""
     return write_dataset_json
+
+
+def blobs(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two blobs that differ, often cut by the border, and an anisotropic spacing."""
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(6, 26, 3)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), 2)
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), 1)
+    return field > 0, field + 0.2 * noise > rng.normal() * 0.02, rng.uniform(0.3, 4, 3)
+
+
+@pytest.fixture
+def random_pair() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """seed -> two masks, spacing_mm."""
+    return blobs
+
+
+def by_monai(reference: np.ndarray, prediction: np.ndarray, spacing_mm: np.ndarray) -> dict[str, float]:
+    import torch
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
+
+    first, second = torch.from_numpy(prediction[None, None]), torch.from_numpy(reference[None, None])
+    options = {"include_background": True, "spacing": list(spacing_mm)}
+    values = {
+        "hd_mm": compute_hausdorff_distance(first, second, **options),
+        "hd95_mm": compute_hausdorff_distance(first, second, percentile=95, **options),
+        "asd_mm": compute_average_surface_distance(first, second, symmetric=True, **options),
+        "asd_reference_to_prediction_mm": compute_average_surface_distance(second, first, **options),
+        "asd_prediction_to_reference_mm": compute_average_surface_distance(first, second, **options),
+        "nsd_1mm": compute_surface_dice(first, second, [1.0], **options),
+        "nsd_2.5mm": compute_surface_dice(first, second, [2.5], **options),
+    }
+    return {name: float(value) for name, value in values.items()}
+
+
+@pytest.fixture
+def monai_values() -> Callable[..., dict[str, float]]:
+    """reference, prediction, spacing_mm -> our metric names with MONAI's values."""
+    return by_monai

@@ -47,6 +47,38 @@ def test_refuses_a_table_of_other_columns(tmp_path, text):
         read_domains(file)
 
 
+def test_refuses_two_domains_for_one_case(tmp_path):
+    file = tmp_path / "domains.csv"
+    file.write_text("case,domain\na,A\nb,B\na,B\n")
+    with pytest.raises(UserError, match="one domain per case, got two for a"):
+        read_domains(file)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fold_0/validation",
+        "fold_all/validation",
+        "fold_12/validation_highres",
+        "x/crossval_results_folds_0_1",
+        "crossval_results_folds_0/postprocessed",
+    ],
+)
+def test_a_folds_validation_is_not_asked_for_cases_of_other_folds(folders, name):
+    validation = folders / name
+    validation.parent.mkdir(exist_ok=True)
+    (folders / "predictions").rename(validation)
+    (validation / "case_1.nii.gz").unlink()
+    paired = pair_folders(folders / "references", validation, None, None)
+    assert (paired.without_prediction, paired.not_expected) == ([], ["case_1"])
+
+
+def test_the_user_may_ask_for_predicted_cases_only(folders):
+    (folders / "predictions" / "case_1.nii.gz").unlink()
+    paired = pair_folders(folders / "references", folders / "predictions", None, None, only_predicted=True)
+    assert (paired.without_prediction, paired.not_expected) == ([], ["case_1"])
+
+
 def test_method_is_the_trainer_in_the_path():
     folder = Path("results/Dataset101_A/nnUNetTrainer__nnUNetPlans__3d_fullres/fold_0/validation")
     assert method_name(folder) == "nnUNetTrainer__nnUNetPlans__3d_fullres"

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from nnunet_da.errors import UserError
-from nnunet_da.evaluation.evaluate import evaluate_folders
+from nnunet_da.evaluation.evaluate import Scoring, evaluate_folders
 from nnunet_da.evaluation.label_maps import read_label_map
 
-METRICS = ("dice", "iou", "precision", "recall", "volume_mm3", "volume_error_mm3")
+METRICS = ("dice", "iou", "precision", "recall", "specificity", "volume_mm3", "volume_error_mm3")
 DISTANCES = ("hd_mm", "hd95_mm", "asd_mm", "asd_reference_to_prediction_mm", "asd_prediction_to_reference_mm")
 
 
@@ -20,7 +20,7 @@ def test_every_case_and_label_has_every_metric(folders):
     evaluation = evaluate(folders, domains="A", method="m")
     assert [scores.files.case for scores in evaluation.cases] == [f"case_{index}" for index in range(4)]
     assert evaluation.labels.keys == {"1": "head", "2": "shaft"}
-    assert all(list(metrics) == [*METRICS, *DISTANCES] for scores in evaluation.cases for metrics in scores.metrics.values())
+    assert all(list(metrics) == [*METRICS, *DISTANCES, "nsd_1mm"] for scores in evaluation.cases for metrics in scores.metrics.values())
     assert evaluation.failed == {}
 
 
@@ -124,6 +124,49 @@ def test_refuses_another_geometry_before_any_work(folders, write, change, said):
     write(np.zeros((8, 20, 22), np.uint8), folders / "predictions" / "case_3.nii.gz", **change)
     with pytest.raises(UserError, match=said):
         evaluate(folders)
+
+
+def test_counts_the_cases_of_another_geometry(folders, write):
+    for index in (1, 3):
+        write(np.zeros((8, 20, 21), np.uint8), folders / "predictions" / f"case_{index}.nii.gz")
+    with pytest.raises(UserError, match=r"case case_1: .*same size.*--allow-resample.* 2 of 4 cases"):
+        evaluate(folders)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_resamples_when_asked_and_says_so(folders, write, processes):
+    reference, geometry = read_label_map(folders / "references" / "case_1.nii.gz")
+    spacing_mm = (geometry.spacing_mm[0], geometry.spacing_mm[1] / 3, geometry.spacing_mm[2])
+    origin = (-10.0, 5.0 - spacing_mm[1], 3.0)
+    write(reference.repeat(3, 1), folders / "predictions" / "case_1.nii.gz", spacing_mm, origin)
+    cases = evaluate(folders, scoring=Scoring(allow_resample=True), processes=processes).cases
+    assert [scores.resampled is not None for scores in cases] == [False, True, False, False]
+    assert cases[1].metrics["2"]["dice"] == 1
+    assert cases[1].resampled.from_size == (8, 60, 22)
+
+
+def test_resampling_cannot_bridge_dimensions(folders, write):
+    write(np.zeros((20, 22), np.uint8), folders / "predictions" / "case_1.nii.gz", (0.8, 0.9))
+    with pytest.raises(UserError, match="same dimensions"):
+        evaluate(folders, scoring=Scoring(allow_resample=True))
+
+
+def test_one_case_is_enough(tmp_path, write):
+    mask = np.zeros((4, 5, 6), np.uint8)
+    mask[1, 2, 3] = 1
+    for part in ("references", "predictions"):
+        write(mask, tmp_path / part / "a.nii.gz")
+    evaluation = evaluate(tmp_path, processes=2)
+    assert [scores.metrics["1"]["dice"] for scores in evaluation.cases] == [1]
+
+
+def test_images_of_two_dimensions(tmp_path, write):
+    mask = np.zeros((12, 15), np.uint8)
+    mask[3:9, 4:10] = 1
+    write(mask, tmp_path / "references" / "a.png", (1.0, 1.0))
+    write(np.roll(mask, 2, 1), tmp_path / "predictions" / "a.png", (1.0, 1.0))
+    metrics = evaluate(tmp_path).cases[0].metrics["1"]
+    assert (metrics["hd_mm"], metrics["volume_mm3"]) == (2, 36)
 
 
 def test_refuses_references_without_any_label(tmp_path, write):

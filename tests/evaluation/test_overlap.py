@@ -15,7 +15,15 @@ def test_values_worked_by_hand():
     prediction[0, 0, 2:5] = True  # 3 voxels, 2 of them shared
     counts = overlap(reference, prediction, (2.5, 0.8, 0.5))
     assert (counts.true_positives, counts.false_positives, counts.false_negatives, counts.true_negatives) == (2, 1, 2, 55)
-    expected = {"dice": 4 / 7, "iou": 2 / 5, "precision": 2 / 3, "recall": 1 / 2, "volume_mm3": 3.0, "volume_error_mm3": -1.0}
+    expected = {
+        "dice": 4 / 7,
+        "iou": 2 / 5,
+        "precision": 2 / 3,
+        "recall": 1 / 2,
+        "specificity": 55 / 56,
+        "volume_mm3": 3.0,
+        "volume_error_mm3": -1.0,
+    }
     assert counts.metrics() == pytest.approx(expected)
 
 
@@ -29,7 +37,7 @@ def test_swapping_the_masks_swaps_precision_and_recall():
 
 def test_both_empty_is_perfect_agreement():
     metrics = overlap(EMPTY, EMPTY).metrics()
-    assert metrics == {"dice": 1, "iou": 1, "precision": 1, "recall": 1, "volume_mm3": 0, "volume_error_mm3": 0}
+    assert metrics == {"dice": 1, "iou": 1, "precision": 1, "recall": 1, "specificity": 1, "volume_mm3": 0, "volume_error_mm3": 0}
 
 
 def test_one_empty_has_no_overlap_and_one_undefined_ratio():
@@ -38,6 +46,8 @@ def test_one_empty_has_no_overlap_and_one_undefined_ratio():
     assert math.isnan(missed.precision)
     assert invented.dice == invented.iou == invented.precision == 0
     assert math.isnan(invented.recall)
+    assert invented.specificity == 0
+    assert math.isnan(missed.specificity)  # no background to be right about
 
 
 def test_ignored_voxels_are_in_no_count():

@@ -1,12 +1,14 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from nnunet_da.errors import UserError
-from nnunet_da.evaluation.evaluate import evaluate_folders
-from nnunet_da.evaluation.results import write_results
+from nnunet_da.evaluation.evaluate import Scoring, evaluate_folders
+from nnunet_da.evaluation.label_maps import read_label_map
+from nnunet_da.evaluation.results import manifest, write_results
 
 
 @pytest.fixture
@@ -58,13 +60,13 @@ def test_metrics_in_long_form_with_empty_for_undefined(written):
     with (written / "out" / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["case", "domain", "label", "metric", "value", "unit"]
-    assert len(rows) == 4 * 2 * 11
+    assert len(rows) == 4 * 2 * 13
     values = {(row["case"], row["label"], row["metric"]): row["value"] for row in rows}
     assert values["case_2", "2", "hd95_mm"] == ""
     assert float(values["case_2", "2", "dice"]) == 0
     assert float(values["case_3", "2", "hd95_mm"]) == 0
     units = {row["metric"]: row["unit"] for row in rows}
-    assert (units["dice"], units["asd_mm"], units["volume_error_mm3"]) == ("fraction", "mm", "mm3")
+    assert (units["dice"], units["asd_mm"], units["volume_error_mm3"], units["nsd_1mm"]) == ("fraction", "mm", "mm3", "fraction")
     assert {row["domain"] for row in rows} == {"A"}
 
 
@@ -79,6 +81,21 @@ def test_manifest_finds_the_files_from_its_own_folder(written):
     assert {"nnunet-da", "numpy", "edt", "SimpleITK"} <= set(entry["versions"])
     assert manifest["labels"] == {"1": "head", "2": "shaft"}
     assert {"case": "case_2", "label": "2", "metric": "hd95_mm"} in manifest["undefined"]
+
+
+def test_manifest_states_the_field_of_view_and_what_was_resampled(folders, write):
+    reference, _ = read_label_map(folders / "references" / "case_1.nii.gz")
+    write(reference[:6], folders / "predictions" / "case_1.nii.gz")
+    scoring = Scoring(nsd_mm=(1.0, 2.0), field_of_view_mm=10.0, allow_resample=True)
+    evaluation = evaluate_folders(folders / "references", folders / "predictions", scoring=scoring, processes=1, progress=False)
+    written = manifest(evaluation, folders)
+    assert written["specificity_field_of_view"]["margin_mm"] == 10
+    assert written["nsd_mm"] == [1, 2]
+    assert written["labels_from"] == "predictions/dataset.json"
+    assert written["cases"][0]["resampled"] is None
+    assert written["cases"][0]["field_of_view_voxels"] > 0
+    assert written["cases"][1]["resampled"]["covered"] == 0.75
+    assert manifest(replace(evaluation, scoring=Scoring()), folders)["specificity_field_of_view"]["voxels"] == "the whole image"
 
 
 def test_nothing_but_the_three_files_is_left(written):

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 
@@ -39,6 +41,105 @@ def write_domain(folder: Path, seed: int) -> None:
 def study(scored_study: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
     return shutil.copytree(scored_study.parent, tmp_path / "copy") / "study"
+
+
+@pytest.fixture
+def light_study(light: Path, tmp_path: Path) -> Path:
+    """A copy of the study with three metrics, quick to draw, that a test may change."""
+    return shutil.copytree(light.parent, tmp_path / "copy") / "study"
+
+
+@pytest.fixture
+def bare_study(light_study: Path) -> Path:
+    """A copy with Dice alone and no files of cases: three figures."""
+    for file in light_study.rglob("metrics.csv"):
+        file.write_text("".join(row for row in file.read_text().splitlines(keepends=True) if row.split(",")[3] in ("metric", "dice")))
+    for file in [*light_study.rglob("evaluation.json"), *light_study.rglob("curves.csv")]:
+        file.unlink()
+    return light_study
+
+
+@pytest.fixture(scope="session")
+def light(scored_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = shutil.copytree(scored_study.parent, tmp_path_factory.mktemp("light") / "copy") / "study"
+    for file in copy.rglob("metrics.csv"):
+        rows = file.read_text().splitlines()
+        kept = [row for row in rows if row.split(",")[3] in ("metric", "dice", "hd95_mm", "asd_mm")]
+        file.write_text("\n".join(kept) + "\n")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def compared() -> Callable[..., Path]:
+    """Writes a comparison of the study by the contract: every metric better, worse, or open, see `write_comparison`."""
+    return write_comparison
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[[Path], Path]:
+    """Writes radiomics of one arm by the contract, see `write_radiomics`."""
+    return write_radiomics
+
+
+def write_comparison(study: Path, better: dict[str, str], folder: str = "comparison", **changed: object) -> Path:
+    """comparison.csv and comparison.json of source_only against adapted; `better` by domain, `changed` columns in every row."""
+    rows = []
+    for domain in DOMAINS:
+        for metric, unit, gain in (("dice", "fraction", 0.02), ("hd95_mm", "mm", -1.5), ("asd_mm", "mm", -0.25)):
+            which = better[domain]
+            difference = {"second": gain, "first": -gain, "": gain / 10}[which]
+            place = {"first": "source_only", "second": "adapted", "domain": domain, "label": "1", "metric": metric, "unit": unit}
+            interval = {"ci_low": difference - abs(gain) / 2, "ci_high": difference + abs(gain) / 2}
+            p = 0.004 if which else 0.4
+            tests = {"t": 3.1, "df": 2, "p_t": p / 2, "wilcoxon": 0, "p_wilcoxon": 0.25, "p_holm": p, "family": 6, "p_wilcoxon_holm": 1}
+            means = {"n": 3, "n_undefined": 0, "n_seeds": 1, "mean_first": 1, "mean_second": 1 + difference, "difference": difference}
+            counts = {"sd_difference": 0.1, "cohen_dz": 0.7, "wins": 2, "ties": 0, "losses": 1, "better": which, "note": ""}
+            rows.append(place | means | interval | tests | counts | changed)
+    (study / folder).mkdir()
+    pd.DataFrame(rows).to_csv(study / folder / "comparison.csv", index=False)
+    manifest = {
+        "layout": 1,
+        "alpha": 0.05,
+        "warnings": ["one <seed> each"],
+        "versions": {"scipy": "1.2.3"},
+        "commands": ["nnunet-da compare"],
+    }
+    (study / folder / "comparison.json").write_text(json.dumps(manifest))
+    return study / folder
+
+
+def write_radiomics(arm: Path) -> Path:
+    """agreement.csv, endpoints.csv, endpoint_agreement.csv and radiomics.json of one arm: three features, one endpoint, two nulls."""
+    folder = arm / "radiomics"
+    folder.mkdir()
+    masks = {"prediction": 0.99, "reference_eroded_0.5mm": 0.9, "reference_dilated_0.5mm": 0.8}
+    numbers = {
+        **{"n": 3, "n_undefined": 0, "constant": "no", "pearson_r": 0.995, "pearson_low": 0.9, "pearson_high": 1, "icc_a1": 0.98},
+        **{"icc_low": 0.9, "icc_high": 1, "bias": 1000.0, "loa_low": -500.0, "loa_high": 2500.0, "bias_percent": 2.5, "note": ""},
+    }
+    places = [{"domain": domain, "label": "1", "mask": mask, "ccc": ccc} for domain in DOMAINS for mask, ccc in masks.items()]
+    features = {"original_shape_Sphericity": "shape", "original_shape_VoxelVolume": "shape", "original_ngtdm_Busyness": "ngtdm"}
+    rows = [place | numbers | {"feature": name, "family": family} for place in places for name, family in features.items()]
+    pd.DataFrame(rows).to_csv(folder / "agreement.csv", index=False)
+    r2 = {"r2_correlation": 0.97, "r2_p": 0.0001, "r2_identity": 0.9}
+    pd.DataFrame([place | numbers | r2 | {"endpoint": "mean_hu"} for place in places]).to_csv(
+        folder / "endpoint_agreement.csv", index=False
+    )
+    values = [
+        {"case": f"scan_{case}", "domain": domain, "label": "1", "mask": mask, "endpoint": "mean_hu", "value": 300 + 10 * case + extra}
+        for domain in DOMAINS
+        for case in range(3)
+        for mask, extra in (("reference", 0), ("prediction", 5 + case))
+    ]
+    pd.DataFrame(values).assign(unit="HU").to_csv(folder / "endpoints.csv", index=False)
+    manifest = {
+        "layout": 1,
+        "warnings": ["3 cases only"],
+        "versions": {"pyradiomics": "3.0.1"},
+        "command": ["nnunet-da", "radiomics", "-o", "a b"],
+    }
+    (folder / "radiomics.json").write_text(json.dumps(manifest))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from nnunet_da.cli.main import main
 from nnunet_da.errors import UserError
 from nnunet_da.report.build import write_report
 
+# boxes of three metrics in two domains, pairs, features, endpoints, seven worst and median cases as overlay and surface, curves
+PICTURES = 3 * 2 + 3 + 2 + 2 + 7 * 2 + 2
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -43,10 +45,21 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+@pytest.fixture
+def study(bare_study) -> Path:
+    return bare_study
+
+
 @pytest.fixture(scope="module")
-def built(scored_study, tmp_path_factory) -> Path:
-    copy = shutil.copytree(scored_study.parent, tmp_path_factory.mktemp("built") / "copy")
-    return write_report(copy / "study", progress=False)
+def built(light, compared, measured, tmp_path_factory) -> Path:
+    study = shutil.copytree(light.parent, tmp_path_factory.mktemp("built") / "copy") / "study"
+    compared(study, {"Centre A": "", "Centre <B> & co": "second"})
+    measured(study / "adapted")
+    settings = json.loads((study / "report.json").read_text())
+    trainers = {"source_only": "nnUNetTrainer_PFDAformer_SourceOnly", "adapted": "nnUNetTrainer_PFDAformer"}
+    roles = {"Centre A": "source", "Centre <B> & co": "target"}
+    (study / "report.json").write_text(json.dumps(settings | {"trainers": trainers, "roles": roles}))
+    return write_report(study, progress=False, worst=1)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +77,7 @@ def test_everything_is_inside_the_page(built, page):
 
 def test_pictures_are_whole_and_described(page):
     images = page.all("img")
-    assert len(images) == 7 * 2 + 2 + 7  # metrics x domains, curves, overlays: worst and median, once the same
+    assert len(images) == PICTURES
     for image in images:
         assert len(image["alt"]) > 20
         assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
@@ -80,7 +93,7 @@ def test_demonstration_says_so(page):
 
 def test_no_notice_without_the_setting(study):
     (study / "report.json").unlink()
-    assert "demonstration" not in Page(write_report(study, progress=False).read_text(encoding="utf-8")).text
+    assert "demonstration" not in Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8")).text
 
 
 def test_words_from_outside_are_escaped(built, page):
@@ -114,9 +127,8 @@ def test_undefined_values_are_counted_and_named(page):
 
 def test_cases_that_were_not_scored_are_named(study):
     manifest = study / "adapted" / "domain_0" / "evaluation.json"
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(content | {"failed": {"scan_9": "no prediction in there"}}))
-    text = Page(write_report(study, progress=False).read_text(encoding="utf-8")).text
+    manifest.write_text(json.dumps({"cases": [], "failed": {"scan_9": "no prediction in there"}}))
+    text = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8")).text
     assert "Not scored and therefore in no mean: one case" in text
     assert re.search(r"scan_9\s*no prediction in there", text)
 
@@ -125,8 +137,14 @@ def test_figures_and_tables_beside_the_page(built):
     study = built.parent
     figures = {file.name for file in (study / "figures").iterdir()}
     assert {name[:-4] for name in figures if name.endswith(".png")} == {name[:-4] for name in figures if name.endswith(".svg")}
-    assert len(figures) == 2 * 23
-    assert sorted(file.name for file in (study / "tables").iterdir()) == ["summary.csv", "summary.md", "summary.tex"]
+    assert len(figures) == 2 * PICTURES
+    tables = {file.name for file in (study / "tables").iterdir()}
+    assert {"summary", "differences-Source-only-PF-DAformer", "features-PF-DAformer", "endpoints-PF-DAformer", "paper_table1"} < {
+        name.rsplit(".", 1)[0] for name in tables
+    }
+    assert {name.rsplit(".", 1)[0] for name in tables if name.endswith(".tex")} == {
+        name.rsplit(".", 1)[0] for name in tables if name.endswith((".csv", ".md"))
+    }
     assert not [file for file in study.iterdir() if file.name.startswith(".")]
 
 
@@ -134,30 +152,73 @@ def test_several_labels_and_arms_that_lack_some_values(study, tmp_path):
     metrics = study / "adapted" / "domain_0" / "metrics.csv"
     rows = metrics.read_text().splitlines()
     metrics.write_text("\n".join([*rows, *(row.replace(",1,", ',"(1, 2)",', 1) for row in rows[1:])]) + "\n")
-    text = Page(write_report(study, progress=False).read_text(encoding="utf-8")).text
+    text = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8")).text
     assert "(1, 2)" in text
 
 
 def test_one_case_alone_has_no_deviation(study):
     for file in study.rglob("metrics.csv"):
         file.write_text("\n".join(row for row in file.read_text().splitlines() if row.startswith(("case,", "scan_0"))) + "\n")
-    page = Page(write_report(study, progress=False).read_text(encoding="utf-8"))
+    page = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8"))
     assert "nan" not in page.text.lower().replace("finance", "")
 
 
-def test_command_refuses_a_report_that_exists(study, capsys):
-    assert main(["report", str(study), "-o", str(study / "other.html")]) == 0
+def test_command_refuses_a_report_that_exists(light_study, capsys):
+    study = light_study
+    assert main(["report", str(study), "--worst", "1", "-o", str(study / "other.html")]) == 0
     assert (study / "other.html").is_file()
     before = (study / "other.html").read_bytes()
-    assert main(["report", str(study), "-o", str(study / "other.html")]) == 2
+    assert main(["report", str(study), "--worst", "1", "-o", str(study / "other.html")]) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert main(["report", str(study), "-o", str(study / "other.html"), "--overwrite"]) == 0
+    assert main(["report", str(study), "--worst", "1", "-o", str(study / "other.html"), "--overwrite"]) == 0
     assert (study / "other.html").read_bytes() == before  # the same study gives the same page
 
 
 def test_nothing_is_written_where_the_input_is_wrong(study):
     (study / "adapted" / "domain_1" / "metrics.csv").write_text("broken")
     with pytest.raises(UserError):
-        write_report(study, progress=False)
+        write_report(study, progress=False, worst=1)
     assert not (study / "report.html").exists()
     assert not (study / "figures").exists()
+
+
+def test_the_summary_answers_the_two_questions(page):
+    assert re.search(r"Target improved\? Centre <B> & co\s*Improved", page.text)
+    assert re.search(r"Source kept\? Centre A\s*No harm shown", page.text)
+    assert "Dice +0.0200 (95 % interval +0.0100 to +0.0300; p = 0.004; n = 3)" in page.text
+    assert "The interval leaves room for a loss of 0.0080 Dice." in page.text  # 0.02 / 10 - 0.02 / 2
+    assert "One <seed> each." in page.text
+
+
+def test_marks_are_said_in_words_too(built, page):
+    assert "best" in page.text
+    assert "better than Source only" in page.text
+    assert 'class="mark better" aria-hidden="true"' in built.read_text(encoding="utf-8")
+
+
+def test_without_a_comparison_it_says_how_to_get_one(study):
+    page = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8"))
+    assert "Whether the methods differ was not tested." in page.text
+    assert "nnunet-da compare source_only adapted -o comparison" in page.text
+
+
+def test_paper_and_ours_stand_side_by_side_as_other_data(page):
+    assert "Ours and the paper's values are not comparable." in page.text
+    assert "a synthetic phantom" in page.text
+    assert "ours: PF-DAformer" in page.text
+    assert "It is HD95; the Hausdorff distance of this row is 3.1313 mm." in page.text
+
+
+def test_making_of_is_at_the_end(page):
+    assert page.text.rindex("How it was made") > page.text.rindex("Definitions")
+    assert "nnunet-da radiomics -o 'a b'" in page.text
+    assert re.search(r"pyradiomics\s*3\.0\.1", page.text)
+
+
+def test_stock_predictions_alone_make_a_report(scored_study, tmp_path):
+    """One evaluation of nnU-Net's predictions, nothing of ours trained or compared."""
+    copy = shutil.copytree(scored_study.parent, tmp_path / "copy") / "study" / "adapted" / "domain_0"
+    page = Page(write_report(copy, progress=False, worst=1).read_text(encoding="utf-8"))
+    assert "One method (adapted), scored on one domain: Centre A." in page.text
+    assert "not tested" not in page.text
+    assert "Paper and ours" not in page.text

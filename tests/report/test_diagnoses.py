@@ -23,27 +23,27 @@ def write(study, status="none"):
     return folder
 
 
-def test_a_diagnosis_is_shown(study):
-    write(study)
-    page = write_report(study, progress=False).read_text()
+def test_a_diagnosis_is_shown(bare_study):
+    write(bare_study)
+    page = write_report(bare_study, progress=False, worst=1).read_text()
     assert 'id="diagnosis"' in page
     assert "Negative transfer: none. No loss on 4 cases." in page
     assert "MMD &lt;acts&gt;." in page
     assert 'alt="a probe"' in page
-    assert (study / "figures" / "PF-DAformer-diagnosis-probe.svg").is_file()
+    assert (bare_study / "figures" / "PF-DAformer-diagnosis-probe.svg").is_file()
 
 
-def test_an_alarm_stands_out(study):
-    write(study, "ALARM")
-    assert '<p class="warn">Negative transfer: ALARM.' in write_report(study, progress=False).read_text()
+def test_an_alarm_stands_out(bare_study):
+    write(bare_study, "ALARM")
+    assert '<p class="warn">Negative transfer: ALARM.' in write_report(bare_study, progress=False, worst=1).read_text()
 
 
-def test_without_a_diagnosis_there_is_no_section(study):
-    assert 'id="diagnosis"' not in write_report(study, progress=False).read_text()
+def test_without_a_diagnosis_there_is_no_section(bare_study):
+    assert 'id="diagnosis"' not in write_report(bare_study, progress=False, worst=1).read_text()
 
 
-def test_a_damaged_diagnosis_is_refused(study):
-    folder = write(study)
+def test_a_damaged_diagnosis_is_refused(bare_study):
+    folder = write(bare_study)
     (folder / "diagnosis-probe.png").unlink()
     with pytest.raises(UserError, match="diagnose again"):
-        write_report(study, progress=False)
+        write_report(bare_study, progress=False, worst=1)

@@ -3,34 +3,8 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_da.errors import UserError
-from nnunet_da.report.overlays import Volumes, median_case, overlay_figure, overlay_pictures, read_volumes
-from nnunet_da.report.study import CaseRecord, load_study
-
-
-def test_worst_case_and_the_median_case_of_every_domain(study):
-    loaded = load_study(study)
-    pictures, problems = overlay_pictures(loaded, loaded.arms[0])
-    assert problems == []
-    captions = [picture.caption for picture in pictures]
-    assert any("Centre <B> & co, scan_2 (worst case" in caption and "Dice 0.000, HD95 undefined" in caption for caption in captions)
-    assert sum(caption.startswith("Centre A") for caption in captions) == 2
-    assert all("Dice" in caption and "HD95" in caption for caption in captions)
-
-
-def test_median_case_is_the_same_for_all_arms(study):
-    loaded = load_study(study)
-    # Dice per case rises with its width, so the middle case is scan_1; in the other domain scan_2 fails in one arm
-    assert median_case(loaded, "Centre A") == "scan_1"
-    assert median_case(loaded, "Centre <B> & co") == "scan_0"
-
-
-def test_a_missing_file_is_said_and_the_rest_is_drawn(study):
-    loaded = load_study(study)
-    loaded.arms[1].cases["Centre A", "scan_0"].prediction.unlink()
-    pictures, problems = overlay_pictures(loaded, loaded.arms[1])
-    assert len(problems) == 1
-    assert "scan_0" in problems[0]
-    assert len(pictures) == 2  # of two in one domain, and one that is both in the other
+from nnunet_da.report.overlays import Volumes, overlay_figure, read_volumes
+from nnunet_da.report.study import CaseRecord
 
 
 def test_contour_lies_half_a_voxel_outside_the_mask_in_mm():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def read_run(folder: Path) -> Run:
     files = [folder] if folder.is_file() else sorted(folder.rglob(METRICS_FILE))
     if not files:
         raise UserError(f"{METRICS_FILE} was expected in or below {folder}, found none: run nnunet-da evaluate -o {folder} first.")
-    table = pd.concat([_read_table(file) for file in files], ignore_index=True)
+    table = pd.concat([read_metrics(file) for file in files], ignore_index=True)
     repeated = table[table.duplicated([*UNIT, "metric"])]
     if len(repeated):
         row = repeated.iloc[0]
@@ -51,7 +52,7 @@ def read_run(folder: Path) -> Run:
             f"one value per domain, case, label and metric was expected in {folder}, got two of {row['metric']} for case {row['case']} "
             f"of {row['domain']}: name one method's folder, or remove the evaluation that is out of date."
         )
-    manifests = [_read_manifest(file.parent / MANIFEST_FILE) for file in files]
+    manifests = [read_manifest(file.parent / MANIFEST_FILE) for file in files]
     methods = {str(manifest["method"]) for manifest in manifests if "method" in manifest}
     values, counts = _wide(table), table["metric"].value_counts()
     return Run(
@@ -64,8 +65,8 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    """One metrics.csv: text, and numbers in the column `value`."""
+def read_metrics(file: Path) -> pd.DataFrame:
+    """One metrics.csv: text, and finite numbers or NaN in the column `value`. Raises UserError."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         missing = [column for column in COLUMNS if column not in table]
@@ -84,7 +85,8 @@ def _read_table(file: Path) -> pd.DataFrame:
     return table[list(COLUMNS)]
 
 
-def _read_manifest(file: Path) -> dict:
+def read_manifest(file: Path) -> dict[str, Any]:
+    """One evaluation.json, empty where there is no such file. Raises UserError."""
     if not file.is_file():
         return {}
     try:
@@ -94,6 +96,9 @@ def _read_manifest(file: Path) -> dict:
         raise UserError(f"{file} must be what nnunet-da evaluate writes, got {type(error).__name__}: {error}. Evaluate again.") from error
     if layout != LAYOUT:
         raise UserError(f"{file} must have layout {LAYOUT}, got {layout}: run nnunet-da evaluate of this version again.")
+    for name, kind in {"labels": dict, "cases": list, "failed": dict}.items():
+        if not isinstance(manifest.get(name, kind()), kind):
+            raise UserError(f"{file} must be what nnunet-da evaluate writes, got {name} = {manifest[name]!r}. Evaluate again.")
     return manifest
 
 

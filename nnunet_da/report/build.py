@@ -15,7 +15,7 @@ from nnunet_da.report.page import Drawn, Group, Tables, render_page
 from nnunet_da.report.pairs import endpoint_plots, scatter_plots, volume_plots
 from nnunet_da.report.paper import AUTO, paper_for, paper_tables, published
 from nnunet_da.report.pictures import Picture
-from nnunet_da.report.plots import PLOTTED_METRICS, curve_plots, metric_plots
+from nnunet_da.report.plots import curve_plots, metric_plots, plotted_metrics
 from nnunet_da.report.sections import (
     anova_table,
     difference_tables,
@@ -29,6 +29,7 @@ from nnunet_da.report.study import Study, load_study
 from nnunet_da.report.tables import metric_title, readable, summary_table, to_latex, to_markdown
 from nnunet_da.report.worst import WORST, worst_pictures
 
+RECORD = ".report-files"  # in figures and tables: what this report put there, one name per line
 MOST_LABELS = 6  # with plots of their own; more would make a page of hundreds of pictures
 
 
@@ -68,7 +69,7 @@ def write_report(
         _write_figures(_distinct([*drawn.pictures, *diagnosed]), built / "figures")
         _write_tables(study, summary, tables.exported, built / "tables")
         for part in ("figures", "tables"):
-            _move_files(built / part, folder / part)
+            _replace_files(built / part, folder / part)
     unfinished = output.with_name(f".{output.name}.tmp")
     unfinished.write_text(page, encoding="utf-8")
     os.replace(unfinished, output)
@@ -89,13 +90,13 @@ def _tables(study: Study, summary: pd.DataFrame, paper: str) -> Tables:
 
 
 def _draw(study: Study, summary: pd.DataFrame, worst: int, progress: bool) -> Drawn:
-    labels = plotted_labels(study, summary)
-    total = len(labels) * (len(PLOTTED_METRICS) + 1) + 1 + len(study.arms) * (worst + len(study.domains))
+    labels, names = plotted_labels(study, summary), plotted_metrics(study)
+    total = len(labels) * (len(names) + 1) + 1 + len(study.arms) * (worst + len(study.domains))
     with tqdm(total=total, desc="report", unit="part", disable=None if progress else True) as bar:
         metrics = []
         for label in labels:
-            for metric in PLOTTED_METRICS:
-                pictures = metric_plots(study, label, metric) if metric in study.metric_names else []
+            for metric in names:
+                pictures = metric_plots(study, label, metric)
                 metrics += [Group(_title(study, metric_title(metric, ""), label), pictures)] if pictures else []
                 bar.update()
         pairs: list[Group] = []
@@ -161,7 +162,22 @@ def _write_tables(study: Study, summary: pd.DataFrame, tables: list[Table], fold
         (folder / f"{table.name}.tex").write_text(to_latex(shown, " ".join([table.caption, *notes]), table.text_titles), encoding="utf-8")
 
 
-def _move_files(source: Path, target: Path) -> None:
+def _replace_files(source: Path, target: Path) -> None:
+    """Move the files of `source` to `target` and remove those that an earlier report put there, by its own record; others stay."""
     target.mkdir(exist_ok=True)
-    for file in source.iterdir():
-        shutil.move(file, target / file.name)
+    record = target / RECORD
+    earlier = set(record.read_text(encoding="utf-8").splitlines()) if record.is_file() else set()
+    new = {file.name for file in source.iterdir()}
+    _write_record(record, earlier | new)  # whole whenever this is interrupted
+    for name in sorted(new):
+        shutil.move(source / name, target / name)
+    for name in sorted(earlier - new):
+        if name == Path(name).name:
+            (target / name).unlink(missing_ok=True)
+    _write_record(record, new)
+
+
+def _write_record(record: Path, names: set[str]) -> None:
+    unfinished = record.with_name(f"{record.name}.tmp")
+    unfinished.write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8")
+    os.replace(unfinished, record)

@@ -31,9 +31,9 @@ class Cell:
 
     @property
     def plain(self) -> str:
-        """As text alone: best in asterisks is Markdown's business, so it is said by ↑ or ↓ and letters only."""
-        marked = f"{self.text} {MARKS[self.mark]}" if self.mark else self.text
-        return f"{marked} [{self.notes}]" if self.notes else marked
+        """As text alone, in one line: all that the page shows but which is best."""
+        parts = [self.text, MARKS.get(self.mark, ""), f"[{self.notes}]" if self.notes else ""]
+        return " ".join(filter(None, [*parts, *(f"({line})" for line in (self.small, self.warn) if line)]))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Statistics in a report: what `nnunet-da compare` wrote anywhere below the study."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pandas as pd
 
 from nnunet_da.errors import UserError
 from nnunet_da.report.files import read_json_if_there, read_table
+from nnunet_da.report.outdated import difference_from, runs_of
 
 COMPARISON_FILE, ANOVA_FILE, MANIFEST_FILE = "comparison.csv", "anova.csv", "comparison.json"
 PLACE = ("first", "second", "domain", "label", "metric")
@@ -60,21 +61,35 @@ class Comparison:
         return None if found.empty else found.iloc[0]
 
 
-def read_comparison(folder: Path, names: Mapping[str, str]) -> Comparison | None:
-    """Every comparison.csv below a study, joined; None where there is none.
+def read_comparison(folder: Path, names: Mapping[str, str], arms: Mapping[str, pd.DataFrame]) -> tuple[Comparison | None, list[str]]:
+    """Every comparison below a study that belongs to its metrics, joined, and a sentence for each that does not; None where none does.
 
     Args:
         names: method as `compare` may name it -> arm as the report shows it; a method that is no arm keeps its name.
+        arms: arm -> its metrics.csv.
 
     Raises:
         UserError: a file is not what `compare` writes, or two of them compare the same.
     """
-    folders = sorted(file.parent for file in folder.rglob(COMPARISON_FILE))
-    if not folders:
-        return None
-    table = pd.concat([_read_rows(path / COMPARISON_FILE) for path in folders], ignore_index=True)
-    for column in ("first", "second"):
-        table[column] = [names.get(method, method) for method in table[column]]
+    current, outdated = [], []
+    for path in sorted(file.parent for file in folder.rglob(COMPARISON_FILE)):
+        table, manifest = _read_rows(path / COMPARISON_FILE), _read_manifest(path / MANIFEST_FILE)
+        for column in ("first", "second"):
+            table[column] = [names.get(method, method) for method in table[column]]
+        changed = difference_from(table, runs_of(manifest, path / MANIFEST_FILE, folder, arms, names))
+        if changed:
+            file = (path / COMPARISON_FILE).relative_to(folder).as_posix()
+            outdated.append(
+                f"the comparison in {file} does not belong to these metrics and is left out: {changed}. Compare again, with --overwrite"
+            )
+        else:
+            current.append((path, table, manifest))
+    return (_joined(folder, current, names) if current else None), outdated
+
+
+def _joined(folder: Path, current: list[tuple[Path, pd.DataFrame, dict[str, Any]]], names: Mapping[str, str]) -> Comparison:
+    folders, tables, manifests = zip(*current, strict=True)
+    table = pd.concat(tables, ignore_index=True)
     repeated = table[table.duplicated(list(PLACE))]
     if len(repeated):
         row = repeated.iloc[0]
@@ -82,7 +97,6 @@ def read_comparison(folder: Path, names: Mapping[str, str]) -> Comparison | None
             f"one comparison of {row['first']} and {row['second']} was expected below {folder}, got two for {row['metric']} in "
             f"{row['domain']}: remove the {COMPARISON_FILE} that is out of date."
         )
-    manifests = [_read_manifest(path / MANIFEST_FILE) for path in folders]
     anova_files = [path / ANOVA_FILE for path in folders if (path / ANOVA_FILE).is_file()]
     anovas = [read_table(file, ANOVA_TEXT, ANOVA_NUMBERS, "nnunet-da compare") for file in anova_files]
     anova = pd.concat(anovas, ignore_index=True) if anovas else pd.DataFrame(columns=[*ANOVA_TEXT, *ANOVA_NUMBERS])
@@ -97,7 +111,7 @@ def read_comparison(folder: Path, names: Mapping[str, str]) -> Comparison | None
     )
 
 
-def commands_of(manifests: list[dict[str, Any]]) -> list[str]:
+def commands_of(manifests: Iterable[dict[str, Any]]) -> list[str]:
     """`command` (text or its parts) or `commands` (a list of those) of manifests, each once."""
     found = []
     for manifest in manifests:
@@ -118,7 +132,7 @@ def _read_rows(file: Path) -> pd.DataFrame:
 
 def _read_manifest(file: Path) -> dict[str, Any]:
     manifest = read_json_if_there(file)
-    kinds = {"warnings": list, "versions": dict, "alpha": float}
+    kinds = {"warnings": list, "versions": dict, "alpha": float, "methods": list, "left_out": list}
     for name, kind in kinds.items():
         if name in manifest and not isinstance(manifest[name], kind):
             raise UserError(f"{file} must be what nnunet-da compare writes, got {name} = {manifest[name]!r}: compare again.")

@@ -17,6 +17,7 @@ from nnunet_da.report.worst import CasePictures
 
 TEMPLATE = "page.html.j2"
 DEMONSTRATION = "This is a demonstration. It shows that every step runs; its numbers make no claim about domain adaptation."
+NOT_STATED = "a field of view that no evaluation.json states"
 MOST_ROWS = 400  # of the table of all cases; a page of thousands opens slowly and metrics.csv has them all
 
 
@@ -120,6 +121,8 @@ def render_page(study: Study, summary: pd.DataFrame, tables: Tables, drawn: Draw
         paper_has_ours=any(row.own for table in tables.paper for _, row in table.rows),
         radiomics_warnings=list(dict.fromkeys(as_sentence(warning) for record in radiomics for warning in record.warnings)),
         diagnoses=[record for arm in study.arms for record in arm.diagnoses],
+        fields_of_view=_fields_of_view(study),
+        mixed_fields_of_view=_mixed_fields_of_view(study),
         undefined=_undefined(study),
         failed=[(arm.name, *entry) for arm in study.arms for entry in arm.failed],
         cases=case_table(study),
@@ -185,7 +188,7 @@ def _caveats(study: Study) -> list[str]:
         found.append(f"Not scored and therefore in no mean: {_count(missing, 'case')}, see Gaps.")
     if len(study.arms) > 1 and not any(study.role(domain) for domain in study.domains):
         found.append('Which domain is source and which is target is not recorded: report.json can say it, {"roles": {"DOMAIN": "target"}}.')
-    return [*found, *map(as_sentence, study.comparison.warnings if study.comparison else [])]
+    return [*map(as_sentence, study.outdated), *found, *map(as_sentence, study.comparison.warnings if study.comparison else [])]
 
 
 def as_sentence(text: str) -> str:
@@ -196,6 +199,23 @@ def as_sentence(text: str) -> str:
 def _by_method(found: list[Verdict]) -> list[tuple[str, list[Verdict]]]:
     methods = dict.fromkeys(verdict.method for verdict in found)
     return [(method, [verdict for verdict in found if verdict.method == method]) for method in methods]
+
+
+def _fields_of_view(study: Study) -> list[str]:
+    """What specificity counts, each field of view once, with the methods and domains where there are several; empty without specificity."""
+    if "specificity" not in study.metric_names:
+        return []
+    places: dict[str, list[str]] = {}
+    for arm in study.arms:
+        for domain in arm.metrics.loc[arm.metrics["metric"] == "specificity", "domain"].unique():
+            places.setdefault(arm.fields_of_view.get(domain, NOT_STATED), []).append(f"{arm.name} in {domain}")
+    return [words if len(places) == 1 else f"{words} ({', '.join(where)})" for words, where in places.items()]
+
+
+def _mixed_fields_of_view(study: Study) -> list[str]:
+    """The domains in which methods differ in the field of view of specificity."""
+    stated = {domain: {arm.fields_of_view[domain] for arm in study.arms if domain in arm.fields_of_view} for domain in study.domains}
+    return [domain for domain, views in stated.items() if len(views) > 1] if "specificity" in study.metric_names else []
 
 
 def _undefined(study: Study) -> list[tuple[str, str, str, str]]:

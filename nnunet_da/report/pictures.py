@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 from PIL import Image  # matplotlib needs it too
 
 # Okabe and Ito's colours, told apart with every common colour blindness
@@ -21,6 +22,7 @@ DOTS_PER_INCH = 160
 _STYLE: Any = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # names of cases, labels and domains may hold $
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -68,6 +70,7 @@ def style() -> Iterator[None]:
 
 def to_picture(figure: Figure, name: str, alternative: str, caption: str = "", *, many_colours: bool = False) -> Picture:
     """Render a figure; the same figure gives the same bytes. `many_colours` keeps them all, where colours stand for numbers."""
+    _write_powers_plainly(figure)
     png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     figure.set_layout_engine("none")  # what was laid out for the first stays: doing it again takes as long as drawing
@@ -75,6 +78,22 @@ def to_picture(figure: Figure, name: str, alternative: str, caption: str = "", *
     width, height = (round(inches * DOTS_PER_INCH) for inches in figure.get_size_inches())
     stored = png.getvalue() if many_colours else _with_palette(png)
     return Picture(file_name(name), stored, svg.getvalue(), width, height, alternative, caption)
+
+
+class _PlainNumbers(LogFormatter):
+    """Labels the same ticks of a logarithmic axis as its parent, as 0.02 instead of 2e-02."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _write_powers_plainly(figure: Figure) -> None:
+    """Numbers as 0.02 on logarithmic axes: matplotlib writes them as maths, which the style has switched off."""
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+            axis.set_major_formatter(_PlainNumbers())
+        if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+            axis.set_minor_formatter(_PlainNumbers())
 
 
 def _with_palette(png: io.BytesIO) -> bytes:

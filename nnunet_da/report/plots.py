@@ -13,10 +13,15 @@ from nnunet_da.report.pictures import ARM_COLOURS, ARM_LINES, ARM_MARKERS, Pictu
 from nnunet_da.report.study import Study
 from nnunet_da.report.tables import metric_title, shown_values
 
-PLOTTED_METRICS = ("dice", "precision", "recall", "nsd_1mm", "hd_mm", "hd95_mm", "asd_mm", "volume_error_mm3")
+PLOTTED_METRICS = ("dice", "precision", "recall", "nsd_", "hd_mm", "hd95_mm", "asd_mm", "volume_error_mm3")
 LINKED_CASES = 60  # lines between the arms of more cases would hide the points
 BOX_FROM = 5  # fewer values have no meaningful quartiles
 CLOUD_FROM = 15  # fewer values have no shape worth a density
+
+
+def plotted_metrics(study: Study) -> list[str]:
+    """The metrics of a study that get plots, NSD at every tolerance."""
+    return [metric for plotted in PLOTTED_METRICS for metric in study.metric_names if _family(metric) == plotted]
 
 
 def metric_plots(study: Study, label: str, metric: str) -> list[Picture]:
@@ -43,6 +48,10 @@ def curve_plots(study: Study) -> list[Picture]:
     """One plot per logged term, one line per arm and run."""
     terms = dict.fromkeys(term for arm in study.arms for term in arm.curves["term"])
     return [_curve_plot(study, term) for term in terms]
+
+
+def _family(metric: str) -> str:
+    return "nsd_" if metric.startswith("nsd_") else metric
 
 
 def _wide(study: Study, domain: str, label: str, metric: str) -> pd.DataFrame:

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from nnunet_da.errors import UserError
-from nnunet_da.evaluation.results import COLUMNS, MANIFEST_FILE, METRICS_FILE
+from nnunet_da.evaluation.metric_files import read_manifest, read_metrics
+from nnunet_da.evaluation.results import MANIFEST_FILE, METRICS_FILE
 from nnunet_da.report.comparison import Comparison, read_comparison
 from nnunet_da.report.diagnoses import DiagnosisRecord, read_diagnoses
-from nnunet_da.report.files import read_json, read_json_if_there, read_table
+from nnunet_da.report.files import read_json_if_there, read_table
 from nnunet_da.report.provenance import ROLES, Provenance, read_provenance, role_of
 from nnunet_da.report.radiomics import RadiomicsRecord, read_radiomics
 
@@ -49,6 +50,7 @@ class Arm:
         provenance: trainer, configuration and plans, as far as known.
         radiomics: what `radiomics` found, None where it did not run.
         versions: of what scored it.
+        fields_of_view: domain -> the field of view that specificity counts, in words, where evaluation.json states it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Arm:
     provenance: Provenance = field(default_factory=Provenance)
     radiomics: RadiomicsRecord | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    fields_of_view: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything a report shows."""
+    """Everything a report shows.
+
+    Attributes:
+        comparison: of these metrics, None where there is none.
+        outdated: a sentence for every comparison that was left out because the metrics are no longer those that it compared.
+    """
 
     settings: Settings
     arms: list[Arm]
     comparison: Comparison | None = None
+    outdated: list[str] = field(default_factory=list)
 
     @property
     def domains(self) -> list[str]:
@@ -139,12 +148,15 @@ def load_study(folder: Path) -> Study:
     if not folder.is_dir():
         raise UserError(f"a folder with one sub-folder per method was expected, but {folder} is none: check the path.")
     settings = _read_settings(folder / SETTINGS_FILE)
+    taken = [name for name in OUTPUT_FOLDERS if _evaluations(folder / name)]
+    if taken:
+        raise UserError(f"{folder / taken[0]} is for the report's own files, but holds a {METRICS_FILE}: rename or remove that folder.")
     if (folder / METRICS_FILE).is_file():
         arms = [_load_arm(folder, _method_of(folder), folder, settings)]
     else:
         ordered = _arm_folders(folder, settings)
         arms = [_load_arm(path, settings.arms.get(name, name), folder, settings) for name, path in ordered.items()]
-    return Study(settings, arms, read_comparison(folder, _names(arms)))
+    return Study(settings, arms, *read_comparison(folder, _names(arms), {arm.name: arm.metrics for arm in arms}))
 
 
 def _names(arms: list[Arm]) -> dict[str, str]:
@@ -155,7 +167,7 @@ def _names(arms: list[Arm]) -> dict[str, str]:
 
 
 def _arm_folders(folder: Path, settings: Settings) -> dict[str, Path]:
-    """Folder name -> folder, in the order of the report."""
+    """Folder name -> folder, in the order of the report. Raises UserError."""
     folders = {path.name: path for path in sorted(folder.iterdir()) if path.name not in OUTPUT_FOLDERS and _evaluations(path)}
     unknown = [name for name in settings.arms if name not in folders]
     if not folders or unknown:
@@ -163,9 +175,11 @@ def _arm_folders(folder: Path, settings: Settings) -> dict[str, Path]:
         raise UserError(
             f"{what} was expected in sub-folders of {folder}, found {sorted(folders)}: run nnunet-da evaluate -o {folder}/METHOD first."
         )
-    if len(set(settings.arms.values())) < len(settings.arms):
-        raise UserError(f"{SETTINGS_FILE}: every arm needs a shown name of its own, got {list(settings.arms.values())}: correct it.")
-    return {name: folders[name] for name in [*settings.arms, *(name for name in folders if name not in settings.arms)]}
+    ordered = {name: folders[name] for name in [*settings.arms, *(name for name in folders if name not in settings.arms)]}
+    shown = [settings.arms.get(name, name) for name in ordered]
+    if len(set(shown)) < len(shown):
+        raise UserError(f"{SETTINGS_FILE}: every arm needs a shown name of its own, got {', '.join(shown)}: correct its 'arms'.")
+    return ordered
 
 
 def _evaluations(folder: Path) -> list[Path]:
@@ -174,7 +188,7 @@ def _evaluations(folder: Path) -> list[Path]:
 
 def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
     evaluations = _evaluations(folder)
-    metrics = pd.concat([_read_metrics(path / METRICS_FILE) for path in evaluations], ignore_index=True)
+    metrics = pd.concat([read_metrics(path / METRICS_FILE) for path in evaluations], ignore_index=True)
     repeated = metrics[metrics.duplicated(["domain", "case", "label", "metric"])]
     if len(repeated):
         row = repeated.iloc[0]
@@ -182,7 +196,7 @@ def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
             f"one value per domain, case, label and metric was expected in {folder}, got two of {row['metric']} "
             f"for case {row['case']} of {row['domain']}: remove the evaluation that is out of date."
         )
-    manifests = [(path, read_json(path / MANIFEST_FILE)) for path in evaluations if (path / MANIFEST_FILE).is_file()]
+    manifests = [(path, read_manifest(path / MANIFEST_FILE)) for path in evaluations if (path / MANIFEST_FILE).is_file()]
     cases = {(record.domain, record.case): record for path, manifest in manifests for record in _records(path, manifest)}
     diagnoses = read_diagnoses(folder, name)
     names = [part for record in diagnoses for part in record.run.split("/")]  # a run is DATASET/TRAINER__PLANS__CONFIGURATION/FOLD
@@ -201,19 +215,13 @@ def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
             (record.prediction for record in cases.values()), [*aliases, *names], settings.trainers.get(folder.name, "")
         ),
         radiomics=read_radiomics(folder),
-        versions=_versions(manifest for _, manifest in manifests),
+        versions=_versions(manifests),
+        fields_of_view={domain: words for path, manifest in manifests for domain, words in _fields_of_view(path, manifest)},
     )
 
 
 def _method_of(folder: Path) -> str:
-    return str(read_json_if_there(folder / MANIFEST_FILE).get("method", folder.resolve().name))
-
-
-def _read_metrics(file: Path) -> pd.DataFrame:
-    table = read_table(file, [column for column in COLUMNS if column != "value"], ["value"], "nnunet-da evaluate")
-    if table.empty:
-        raise UserError(f"{file} must hold at least one value, got none: run nnunet-da evaluate again.")
-    return table[list(COLUMNS)]
+    return str(read_manifest(folder / MANIFEST_FILE).get("method", folder.resolve().name))
 
 
 def _read_curves(folder: Path) -> pd.DataFrame:
@@ -243,8 +251,31 @@ def _records(folder: Path, manifest: dict[str, Any]) -> list[CaseRecord]:
         ) from error
 
 
-def _versions(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
-    return {name: version for manifest in manifests for entry in manifest["cases"] for name, version in entry.get("versions", {}).items()}
+def _versions(manifests: Iterable[tuple[Path, dict[str, Any]]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path, manifest in manifests:
+        for entry in manifest["cases"]:
+            versions = entry.get("versions", {})
+            if not isinstance(versions, dict):
+                raise UserError(
+                    f"{path / MANIFEST_FILE} must be what nnunet-da evaluate writes, got versions = {versions!r}: evaluate again."
+                )
+            found |= versions
+    return found
+
+
+def _fields_of_view(folder: Path, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """(domain, field of view in words) of one evaluation; nothing where it does not say."""
+    stated = manifest.get("specificity_field_of_view")
+    if stated is None:
+        return []
+    try:
+        margin = "" if stated["margin_mm"] is None else f" of {float(stated['margin_mm']):g} mm"
+        return [(domain, f"{stated['voxels']}{margin}") for domain in _in_order(entry["domain"] for entry in manifest["cases"])]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / MANIFEST_FILE} must be what nnunet-da evaluate writes, got specificity_field_of_view = {stated!r}: evaluate again."
+        ) from error
 
 
 def _read_settings(file: Path) -> Settings:

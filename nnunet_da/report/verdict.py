@@ -74,7 +74,7 @@ def how_to_compare(study: Study) -> str:
     if len(arms) < 2:
         return ""
     folders = [arm.evaluations[0].split("/")[0] for arm in arms]
-    return shlex.join(["nnunet-da", "compare", *folders, "-o", "comparison"])
+    return shlex.join(["nnunet-da", "compare", *folders, "-o", "comparison", *(["--overwrite"] if study.outdated else [])])
 
 
 def kind_of(rows: pd.DataFrame) -> str:

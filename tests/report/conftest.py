@@ -82,8 +82,12 @@ def measured() -> Callable[[Path], Path]:
 
 
 def write_comparison(study: Path, better: dict[str, str], folder: str = "comparison", **changed: object) -> Path:
-    """comparison.csv and comparison.json of source_only against adapted; `better` by domain, `changed` columns in every row."""
+    """comparison.csv and comparison.json of source_only against adapted; `better` by domain, `changed` columns in every row.
+
+    Counts and means are those of the metrics, the rest is made up.
+    """
     rows = []
+    arms = [pd.concat(map(pd.read_csv, sorted((study / arm).rglob("metrics.csv")))) for arm in ARMS]
     for domain in DOMAINS:
         for metric, unit, gain in (("dice", "fraction", 0.02), ("hd95_mm", "mm", -1.5), ("asd_mm", "mm", -0.25)):
             which = better[domain]
@@ -92,7 +96,10 @@ def write_comparison(study: Path, better: dict[str, str], folder: str = "compari
             interval = {"ci_low": difference - abs(gain) / 2, "ci_high": difference + abs(gain) / 2}
             p = 0.004 if which else 0.4
             tests = {"t": 3.1, "df": 2, "p_t": p / 2, "wilcoxon": 0, "p_wilcoxon": 0.25, "p_holm": p, "family": 6, "p_wilcoxon_holm": 1}
-            means = {"n": 3, "n_undefined": 0, "n_seeds": 1, "mean_first": 1, "mean_second": 1 + difference, "difference": difference}
+            chosen = [arm[(arm["domain"] == domain) & (arm["metric"] == metric)].set_index("case")["value"] for arm in arms]
+            both = pd.concat(chosen, axis=1).dropna()
+            means = {"n": len(both), "n_undefined": 3 - len(both), "n_seeds": 1, "difference": difference}
+            means |= {"mean_first": both.iloc[:, 0].mean(), "mean_second": both.iloc[:, 1].mean()}
             counts = {"sd_difference": 0.1, "cohen_dz": 0.7, "wins": 2, "ties": 0, "losses": 1, "better": which, "note": ""}
             rows.append(place | means | interval | tests | counts | changed)
     (study / folder).mkdir()

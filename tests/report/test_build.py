@@ -12,7 +12,7 @@ import pytest
 
 from nnunet_da.cli.main import main
 from nnunet_da.errors import UserError
-from nnunet_da.report.build import write_report
+from nnunet_da.report.build import RECORD, write_report
 
 # boxes of three metrics in two domains, pairs, features, endpoints, seven worst and median cases as overlay and surface, curves
 PICTURES = 3 * 2 + 3 + 2 + 2 + 7 * 2 + 2
@@ -127,7 +127,7 @@ def test_undefined_values_are_counted_and_named(page):
 
 def test_cases_that_were_not_scored_are_named(study):
     manifest = study / "adapted" / "domain_0" / "evaluation.json"
-    manifest.write_text(json.dumps({"cases": [], "failed": {"scan_9": "no prediction in there"}}))
+    manifest.write_text(json.dumps({"layout": 1, "cases": [], "failed": {"scan_9": "no prediction in there"}}))
     text = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8")).text
     assert "Not scored and therefore in no mean: one case" in text
     assert re.search(r"scan_9\s*no prediction in there", text)
@@ -135,10 +135,10 @@ def test_cases_that_were_not_scored_are_named(study):
 
 def test_figures_and_tables_beside_the_page(built):
     study = built.parent
-    figures = {file.name for file in (study / "figures").iterdir()}
+    figures = {file.name for file in (study / "figures").iterdir()} - {RECORD}
     assert {name[:-4] for name in figures if name.endswith(".png")} == {name[:-4] for name in figures if name.endswith(".svg")}
     assert len(figures) == 2 * PICTURES
-    tables = {file.name for file in (study / "tables").iterdir()}
+    tables = {file.name for file in (study / "tables").iterdir()} - {RECORD}
     assert {"summary", "differences-Source-only-PF-DAformer", "features-PF-DAformer", "endpoints-PF-DAformer", "paper_table1"} < {
         name.rsplit(".", 1)[0] for name in tables
     }
@@ -172,6 +172,52 @@ def test_command_refuses_a_report_that_exists(light_study, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main(["report", str(study), "--worst", "1", "-o", str(study / "other.html"), "--overwrite"]) == 0
     assert (study / "other.html").read_bytes() == before  # the same study gives the same page
+
+
+def test_overwriting_removes_what_the_earlier_report_made_and_nothing_else(study):
+    write_report(study, progress=False, worst=1)
+    (study / "figures" / "mine.png").write_bytes(b"mine")
+    stale = next(file for file in (study / "figures").iterdir() if "PF-DAformer" in file.name)
+    shutil.rmtree(study / "adapted")
+    (study / "report.json").unlink()
+    write_report(study, progress=False, worst=1, overwrite=True)
+    assert not stale.exists()
+    assert (study / "figures" / "mine.png").is_file()
+    assert (study / "figures" / "metric-dice-1-Centre-A.png").is_file()
+    recorded = (study / "figures" / RECORD).read_text().splitlines()
+    assert {file.name for file in (study / "figures").iterdir()} == {*recorded, RECORD, "mine.png"}
+
+
+def test_a_hint_is_not_coloured_as_a_result(study, compared):
+    file = compared(study, {"Centre A": "", "Centre <B> & co": ""}, ci_low=0.1, ci_high=0.2) / "comparison.csv"
+    file.write_text("".join(row for row in file.read_text().splitlines(keepends=True) if "hd95" not in row and "asd" not in row))
+    page = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8"))
+    assert "Perhaps improved, not significant" in page.text
+    assert {answer["class"] for answer in page.all("dl")} == {"answer hint-better"}
+
+
+def test_a_comparison_of_other_metrics_gives_no_verdict(study, compared):
+    compared(study, {"Centre A": "", "Centre <B> & co": "second"})
+    file = study / "adapted" / "domain_1" / "metrics.csv"
+    file.write_text(re.sub(r"(scan_0,.*,dice,)[\d.]+", r"\g<1>0.5", file.read_text()))
+    page = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8"))
+    assert "The comparison in comparison/comparison.csv does not belong to these metrics" in page.text
+    assert "nnunet-da compare source_only adapted -o comparison --overwrite" in page.text
+    assert page.all("dl") == []
+    assert "better than" not in page.text
+
+
+def test_the_field_of_view_is_named_and_a_mixed_one_warned_of(scored_study, tmp_path):
+    study = shutil.copytree(scored_study.parent, tmp_path / "copy") / "study"
+    for file in study.rglob("metrics.csv"):
+        rows = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(row for row in rows if row.split(",")[3] in ("metric", "dice", "specificity")))
+    file = study / "adapted" / "domain_1" / "evaluation.json"
+    view = {"voxels": "the box", "margin_mm": 20}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"specificity_field_of_view": view}))
+    page = Page(write_report(study, progress=False, worst=1).read_text(encoding="utf-8"))
+    assert "Specificity is not comparable between methods in Centre <B> & co:" in page.text
+    assert "the box of 20 mm (PF-DAformer in Centre <B> & co)" in page.text
 
 
 def test_nothing_is_written_where_the_input_is_wrong(study):

@@ -1,7 +1,7 @@
 import numpy as np
 
 from nnunet_da.report.pictures import file_name
-from nnunet_da.report.plots import curve_plots, metric_plots
+from nnunet_da.report.plots import curve_plots, metric_plots, plotted_metrics
 from nnunet_da.report.study import load_study
 
 
@@ -10,6 +10,16 @@ def test_one_plot_per_domain_says_what_it_shows(study):
     assert len(pictures) == 2
     assert "HD95 (mm), Centre <B> & co" in pictures[1].alternative
     assert "Source only: median 0.8 of 2 cases" in pictures[1].alternative
+
+
+def test_nsd_at_every_tolerance_is_plotted(study):
+    for file in study.rglob("metrics.csv"):
+        text = file.read_text()
+        file.write_text(
+            text.replace("nsd_1mm", "nsd_0.5mm")
+            + "".join(r.replace("nsd_1mm", "nsd_2mm") + "\n" for r in text.splitlines() if "nsd_1mm" in r)
+        )
+    assert plotted_metrics(load_study(study))[3:6] == ["nsd_0.5mm", "nsd_2mm", "hd_mm"]
 
 
 def test_the_same_input_gives_the_same_bytes(study):

@@ -42,6 +42,9 @@ def test_many_labels_are_counted(study, compared):
     folder = compared(study, {"Centre A": "second", "Centre <B> & co": ""})
     table = pd.read_csv(folder / "comparison.csv")
     pd.concat([table.assign(label=str(label)) for label in range(1, 6)]).to_csv(folder / "comparison.csv", index=False)
+    for file in study.rglob("metrics.csv"):
+        metrics = pd.read_csv(file)
+        pd.concat([metrics.assign(label=label) for label in range(1, 6)]).to_csv(file, index=False)
     details = verdicts(load_study(study))[0].details
     assert details == ["Of 5 labels: 5 better, 0 worse, 0 mixed, the rest not shown."]
 

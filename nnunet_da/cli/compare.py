@@ -1,7 +1,6 @@
 """`nnunet-da compare`: paired statistics between methods scored on the same cases."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from nnunet_da.cli.options import positive
@@ -49,13 +48,6 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     comparison = compare(read_methods(options.methods), settings)
-    write_comparison(comparison, options.output, command=_command(options), overwrite=options.overwrite)
+    write_comparison(comparison, options.output, command=options.command, overwrite=options.overwrite)
     print(console_text(comparison))
     print(f"written: {options.output / TABLE_FILE}")
-
-
-def _command(options: argparse.Namespace) -> str:
-    """The command line that gives the same comparison."""
-    switches = [f"--{name.replace('_', '-')}" for name in ("against_first", "common_cases") if getattr(options, name)]
-    values = [f"--{name}={getattr(options, name)}" for name in ("metrics", "alpha", "resamples", "seed") if getattr(options, name) != ""]
-    return shlex.join(["nnunet-da", "compare", *options.methods, "-o", str(options.output), *switches, *values])

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         only_predicted=options.only_predicted,
         processes=options.processes,
     )
-    write_results(evaluation, options.output, overwrite=options.overwrite)
+    write_results(evaluation, options.output, command=options.command, overwrite=options.overwrite)
     _print_summary(evaluation)
     print(f"written: {options.output / METRICS_FILE}")
     if evaluation.failed:

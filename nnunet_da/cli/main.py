@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verb is None:
             parser.print_help()
             return 2
+        options.command = shlex.join(["nnunet-da", *arguments])  # for the records that verbs write
         return options.run(options) or 0
     except (UserError, CheckFailed, OSError) as error:
         if "--debug" in arguments:

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     settings = MeasureSettings(options.settings, BoneSettings(calibration, options.shell), nulls_mm)
     measured = measure_cohort(_cohort(options), settings, options.output / WORK_FOLDER, processes=options.processes)
     found = tables(measured)
-    write_results(measured, found, options.output, command=_command(options), overwrite=options.overwrite)
+    write_results(measured, found, options.output, command=options.command, overwrite=options.overwrite)
     print(as_text(measured, found))
     for warning in warnings_of(measured, found):
         print(f"warning: {warning}")
@@ -90,15 +90,3 @@ def _cohort(options: argparse.Namespace) -> "Cohort":
         raise UserError("what to measure was expected: --evaluation DIR, or --images IMG -r REF -p PRED; see nnunet-da radiomics -h.")
     domains = read_domains(options.domains) if options.domains else options.domain
     return cohort_of_folders(*folders, domains, options.dataset_json)
-
-
-def _command(options: argparse.Namespace) -> list[str]:
-    """The command that made the tables, without what changes no number."""
-    left_out = ("verb", "run", "debug", "overwrite", "processes")
-    parts = ["nnunet-da", "radiomics"]
-    for name, value in vars(options).items():
-        if name in left_out or value in (None, False) or (name == "null" and options.no_null):
-            continue
-        parts.append(f"--{name.replace('_', '-')}")
-        parts += [] if value is True else [str(part) for part in (value if isinstance(value, list) else [value])]
-    return parts

@@ -24,7 +24,7 @@ def cautions(pairs: Pairs, table: pd.DataFrame, alpha: float) -> Iterator[str]:
 
 
 def _few_cases(table: pd.DataFrame, alpha: float) -> Iterator[str]:
-    family = int(table["p_wilcoxon"].notna().sum())
+    family = int(table["family_wilcoxon"].iloc[0])
     cases = {str(domain): int(found["n"].min()) for domain, found in table.groupby("domain", sort=False)}
     few = [f"{domain} {n}" for domain, n in cases.items() if n < FEW_CASES]
     if few:

@@ -17,7 +17,20 @@ from nnunet_da.evaluation.statistics import UNDEFINED, direction, holm, paired_t
 PRIMARY = ("dice", "hd95_mm", "asd_mm", "precision", "recall", "hd_mm")  # the six of the PF-DAformer paper
 TABLE_COLUMNS = (
     *("first", "second", "domain", "label", "metric", "unit", "n", "n_undefined", "n_seeds", "mean_first", "mean_second", "difference"),
-    *("sd_difference", "ci_low", "ci_high", "t", "df", "p_t", "wilcoxon", "p_wilcoxon", "p_holm", "p_wilcoxon_holm", "family"),
+    *(
+        "sd_difference",
+        "ci_low",
+        "ci_high",
+        "t",
+        "df",
+        "p_t",
+        "wilcoxon",
+        "p_wilcoxon",
+        "p_holm",
+        "p_wilcoxon_holm",
+        "family",
+        "family_wilcoxon",
+    ),
     *("cohen_dz", "wins", "ties", "losses", "better", "n_undefined_first", "n_undefined_second", "n_seeds_first", "n_seeds_second"),
     *("ci_low_seeds", "ci_high_seeds", "note"),
 )
@@ -114,6 +127,12 @@ def _choose_metrics(methods: Sequence[Method], asked: tuple[str, ...]) -> tuple[
     if absent or not chosen:
         what = f"{', '.join(absent)} in every method" if absent else f"one of {', '.join(PRIMARY)} in every method"
         raise UserError(f"{what} was expected, but common to all are {', '.join(everywhere) or 'none'}: choose with --metrics.")
+    fields = {field for _, run in runs for field in run.fields_of_view}
+    if "specificity" in chosen and len(fields) > 1:
+        raise UserError(
+            f"specificity can be compared within one field of view, got {'; '.join(sorted(fields))}: evaluate all methods with the same"
+            " --field-of-view, or choose other metrics with --metrics."
+        )
     for name, run in runs:
         partial = [metric for metric in chosen if metric in run.incomplete]
         if partial:
@@ -169,7 +188,7 @@ def _paired_row(first: np.ndarray, second: np.ndarray, metric: str, settings: Co
 def _corrected(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """Adds Holm's correction over the whole table and who is better by it; puts the columns in order."""
     table["p_holm"], table["p_wilcoxon_holm"] = holm(table["p_t"]), holm(table["p_wilcoxon"])
-    table["family"] = int(table["p_t"].notna().sum())
+    table["family"], table["family_wilcoxon"] = int(table["p_t"].notna().sum()), int(table["p_wilcoxon"].notna().sum())
     gains = table["difference"] * table["metric"].map(direction)
     significant = table["p_holm"] < alpha
     table["better"] = np.select([significant & (gains > 0), significant & (gains < 0)], ["second", "first"], "")

@@ -12,8 +12,8 @@ ANOVA_HEADER = ("metric", "n", "F", "df", "p repeated", "p corrected", "F plain"
 WIDTH, LONGEST = 120, 14  # of a terminal, and of a metric's name in it
 EXPLANATION = (
     "difference: second minus first; interval: bootstrap over cases; p t: paired t test; Holm: its p corrected over the {family} tests "
-    "of this comparison; W Holm: Wilcoxon's p, corrected; +/=/-: cases in which second is better, equal, worse; undef.: undefined in "
-    "first + in second, those cases are left out; better: Holm below {alpha:g}"
+    "of this comparison; W Holm: Wilcoxon's p, over {family_wilcoxon}; +/=/-: cases in which second is better, equal, worse; "
+    "undef.: undefined in first + in second, those cases are left out; better: Holm below {alpha:g}"
 )
 
 
@@ -37,7 +37,8 @@ def markdown_text(comparison: Comparison) -> str:
 
 def explanation(comparison: Comparison) -> str:
     """What the columns are."""
-    return EXPLANATION.format(family=int(comparison.table["family"].iloc[0]), alpha=comparison.settings.alpha)
+    first = comparison.table.iloc[0]
+    return EXPLANATION.format(family=first["family"], family_wilcoxon=first["family_wilcoxon"], alpha=comparison.settings.alpha)
 
 
 def number(value: float, unit: str = "", sign: bool = False) -> str:

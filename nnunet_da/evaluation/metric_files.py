@@ -25,6 +25,7 @@ class Run:
         units: metric -> unit.
         values: one row per (domain, case, label), one column per metric; undefined is NaN.
         incomplete: metrics without a row (not even an empty value) for some (domain, case, label).
+        fields_of_view: what specificity counted, as evaluation.json says it.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class Run:
     units: dict[str, str]
     values: pd.DataFrame
     incomplete: frozenset[str] = frozenset()
+    fields_of_view: frozenset[str] = frozenset()
 
 
 def read_run(folder: Path) -> Run:
@@ -62,6 +64,9 @@ def read_run(folder: Path) -> Run:
         units=dict(zip(table["metric"], table["unit"], strict=True)),
         values=values,
         incomplete=frozenset(counts.index[counts < len(values)]),
+        fields_of_view=frozenset(
+            str(manifest["specificity_field_of_view"]) for manifest in manifests if "specificity_field_of_view" in manifest
+        ),
     )
 
 

@@ -35,8 +35,14 @@ def check_output(folder: Path, overwrite: bool) -> None:
         )
 
 
-def write_results(evaluation: Evaluation, folder: Path, *, overwrite: bool = False) -> None:
+def write_results(evaluation: Evaluation, folder: Path, *, command: str = "", overwrite: bool = False) -> None:
     """Write the three files; each appears whole or not at all.
+
+    Args:
+        evaluation: scores.
+        folder: made where it is missing.
+        command: how it was called, for the records.
+        overwrite: replace an earlier evaluation.
 
     Raises:
         UserError: the folder holds results already and `overwrite` is False.
@@ -46,7 +52,7 @@ def write_results(evaluation: Evaluation, folder: Path, *, overwrite: bool = Fal
     texts = {
         METRICS_FILE: metrics_csv(evaluation),
         SUMMARY_FILE: json.dumps(summary(evaluation), indent=4, sort_keys=True),
-        MANIFEST_FILE: json.dumps(manifest(evaluation, folder), indent=2),
+        MANIFEST_FILE: json.dumps(manifest(evaluation, folder, command), indent=2),
     }
     for name, text in texts.items():
         (folder / f".{name}.tmp").write_text(text, encoding="utf-8")
@@ -88,10 +94,11 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     return {"metric_per_case": per_case, "mean": mean, "foreground_mean": foreground_mean}
 
 
-def manifest(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
+def manifest(evaluation: Evaluation, folder: Path, command: str = "") -> dict[str, Any]:
     """What was scored with what; paths are relative to `folder`, so that everything can be moved together."""
     return {
         "layout": LAYOUT,
+        "command": command,
         "method": evaluation.method,
         "labels": evaluation.labels.keys,
         "labels_from": None if evaluation.dataset_json is None else _relative(evaluation.dataset_json, folder),

@@ -143,7 +143,8 @@ def icc_a1(ratings: np.ndarray) -> tuple[float, float, float]:
         ratings: (N, K), cases by raters, N >= 2 and K >= 2, no NaN.
 
     Returns:
-        Estimate, lower and upper limit; (1, 1, 1) where all raters agree on cases that differ, NaN where all values are the same.
+        Estimate, lower and upper limit; (1, 1, 1) where all raters agree on cases that differ, NaN where all values are the same, and no
+        interval where each rater says the same of all cases.
 
     Raises:
         ValueError: fewer than two cases or raters.
@@ -156,8 +157,13 @@ def icc_a1(ratings: np.ndarray) -> tuple[float, float, float]:
     n, k = ratings.shape
     if max(columns, error) <= (SAME * np.abs(ratings).max()) ** 2:
         return 1.0, 1.0, 1.0
-    icc = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
-    return float(icc), *_icc_interval(float(icc), rows, columns, error, n, k)
+    denominator = rows + (k - 1) * error + k * (columns - error) / n
+    if denominator <= 0:
+        return NAN, NAN, NAN
+    icc = (rows - error) / denominator
+    if 1 - icc <= SAME:
+        return 1.0, 1.0, 1.0
+    return icc, *_icc_interval(icc, rows, columns, error, n, k)
 
 
 def _mean_squares(ratings: np.ndarray) -> tuple[float, float, float]:
@@ -174,7 +180,10 @@ def _icc_interval(icc: float, rows: float, columns: float, error: float, n: int,
     """McGraw & Wong's interval, with Satterthwaite's degrees of freedom for a column effect that is estimated, too."""
     a = k * icc / (n * (1 - icc))
     b = 1 + k * icc * (n - 1) / (n * (1 - icc))
-    freedom = (a * columns + b * error) ** 2 / ((a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))
+    spread = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
+    if spread == 0:
+        return NAN, NAN
+    freedom = (a * columns + b * error) ** 2 / spread
     upper_tail = (1 + CONFIDENCE) / 2
     f_low, f_high = stats.f.ppf(upper_tail, n - 1, freedom), stats.f.ppf(upper_tail, freedom, n - 1)
     rest = k * columns + (k * n - k - n) * error

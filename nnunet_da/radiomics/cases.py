@@ -59,7 +59,11 @@ def cohort_of_evaluations(folders: Sequence[Path]) -> Cohort:
             "run radiomics for each."
         )
     cases = [_case(entry, folder) for folder, manifest in manifests for entry in manifest["cases"]]
-    failed = {case: reason for _, manifest in manifests for case, reason in manifest.get("failed", {}).items()}
+    failed = {
+        f"{(folder.parent if folder.is_file() else folder).name}/{case}": reason
+        for folder, manifest in manifests
+        for case, reason in manifest["failed"].items()
+    }
     _check_unique(cases)
     if not cases:
         raise UserError(f"at least one scored case was expected in {', '.join(map(str, folders))}, got none: evaluate predictions first.")

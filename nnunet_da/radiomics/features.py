@@ -58,7 +58,7 @@ class FeatureExtractor:
         """Features of the True voxels of a mask.
 
         Args:
-            image: the scan in its own units and type; it is neither rescaled nor cast.
+            image: the scan in its own units and type; its values enter as they are.
             mask: boolean, (Z, Y, X), on the image's grid.
 
         Returns:

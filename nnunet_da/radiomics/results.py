@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def check_output(folder: Path, overwrite: bool) -> None:
         )
 
 
-def write_results(radiomics: Radiomics, found: Tables, folder: Path, *, command: Sequence[str] = (), overwrite: bool = False) -> None:
+def write_results(radiomics: Radiomics, found: Tables, folder: Path, *, command: str = "", overwrite: bool = False) -> None:
     """Write everything; radiomics.json comes last, so that where it is, the tables are.
 
     Raises:
@@ -47,7 +46,7 @@ def write_results(radiomics: Radiomics, found: Tables, folder: Path, *, command:
     _write(folder / MANIFEST_FILE, json.dumps(manifest(radiomics, found, command), indent=2, default=str))
 
 
-def manifest(radiomics: Radiomics, found: Tables, command: Sequence[str] = ()) -> dict[str, Any]:
+def manifest(radiomics: Radiomics, found: Tables, command: str = "") -> dict[str, Any]:
     """What was measured with what, and what could not be."""
     features = found.agreement[found.agreement["mask"] == "prediction"]
     return {
@@ -71,7 +70,7 @@ def manifest(radiomics: Radiomics, found: Tables, command: Sequence[str] = ()) -
         "undefined_features": _listed(features[features["n"] == 0]),
         "warnings": warnings_of(radiomics, found),
         "versions": {"python": platform.python_version()} | versions(),
-        "command": list(command),
+        "command": command,
     }
 
 

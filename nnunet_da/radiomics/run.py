@@ -82,7 +82,7 @@ def measure_cohort(
             try:
                 done[place_of(case)] = result()
             except UnreadableError as error:
-                failed[case.case] = str(error)
+                failed["/".join(place_of(case))] = str(error)
             bar.update()
     if not done:
         raise UserError(f"no case could be measured; the first of {len(failed)} reasons: {next(iter(failed.values()))}")

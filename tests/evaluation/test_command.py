@@ -20,6 +20,9 @@ def test_prints_means_and_counts_what_is_undefined(folders, capsys):
     assert "Rochester" in printed
     assert "distances undefined (one mask empty): 1\n  case_2, label 2" in printed
     assert str(folders / "out" / "metrics.csv") in printed
+    command = json.loads((folders / "out" / "evaluation.json").read_text())["command"]
+    assert command.startswith("nnunet-da evaluate -r ")
+    assert command.endswith("--domain Rochester --method m")
 
 
 def test_a_missing_prediction_ends_with_1_and_the_rest_done(folders, capsys):

@@ -79,11 +79,30 @@ def test_against_the_first_alone(scores):
 def test_identical_methods_do_not_enter_the_family(scores):
     copy = scores["worse"] | {"dice": scores["worse"]["dice"] + 0.01 * np.arange(20)}
     table = compare([method("a", [scores["worse"]]), method("b", [copy])], QUICK).table.set_index(["domain", "metric"])
-    assert set(table["family"]) == {2}
+    assert set(table["family"]) == set(table["family_wilcoxon"]) == {2}
     assert np.isnan(table.loc[("A", "hd95_mm"), "p_holm"])
     assert table.loc[("A", "hd95_mm"), "ties"] == 20
     assert "identical" in table.loc[("A", "hd95_mm"), "note"]
     assert table.loc[("A", "hd95_mm"), "better"] == ""
+
+
+def test_the_two_tests_have_families_of_their_own(scores):
+    """The same shift in every case leaves the t test without spread, and says something by ranks."""
+    shifted = {metric: values + 0.5 for metric, values in scores["worse"].items()}
+    table = compare([method("a", [scores["worse"]]), method("b", [shifted])], QUICK).table
+    assert set(table["family"]) == {0}
+    assert set(table["family_wilcoxon"]) == {len(table)}
+
+
+def test_specificity_is_not_compared_over_different_fields_of_view(scores):
+    runs = [method(name, [scores[name] | {"specificity": scores[name]["dice"]}]) for name in ("worse", "better")]
+    fields = ["the whole image", "a box of 5 mm around the reference"]
+    runs = [
+        replace(each, runs=(replace(each.runs[0], fields_of_view=frozenset({field})),)) for each, field in zip(runs, fields, strict=True)
+    ]
+    with pytest.raises(UserError, match="field of view"):
+        compare(runs, replace(QUICK, metrics=("specificity",)))
+    compare(runs, QUICK)
 
 
 def test_seeds_are_averaged_per_case_and_shown_beside(scores):

@@ -111,6 +111,20 @@ def test_correlation_does_not_see_a_tenth_lost_and_the_others_do():
     assert r2.r2_identity < 0.6
 
 
+@pytest.mark.parametrize(
+    ("reference", "other", "icc"),
+    [
+        ([0.0] * 6, [1.0] * 6, 0),  # each constant, at another value
+        ([1.0, 2.0], [2.0, 1.0], np.nan),  # variances that cancel
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0 + 2e-8], 1),  # so close that 1 - ICC is rounding
+    ],
+)
+def test_an_interval_that_cannot_be_said_is_undefined_and_no_error(reference, other, icc):
+    found = agreement(np.array(reference), np.array(other))
+    assert found.icc_a1 == pytest.approx(icc, nan_ok=True)
+    assert found.icc_low == found.icc_high == 1 if icc == 1 else np.isnan([found.icc_low, found.icc_high]).all()
+
+
 def test_undefined_values_are_left_out_and_counted():
     reference, other = noisy(6)
     whole = agreement(reference[:4], other[:4])

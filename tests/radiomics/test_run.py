@@ -157,7 +157,7 @@ def test_a_damaged_file_is_listed_and_the_rest_measured(cohort_folder):
     file = cohort_folder / "predictions" / "case_1.nii.gz"
     file.write_bytes(file.read_bytes()[:50])
     radiomics = measured(cohort_folder)
-    assert list(radiomics.failed) == ["case_1"]
+    assert list(radiomics.failed) == ["Tulane/case_1"]
     assert len(radiomics.cases) == 4
 
 

@@ -228,7 +228,8 @@ def _undefined(study: Study) -> list[tuple[str, str, str, str]]:
 
 
 def _commands(study: Study) -> list[str]:
-    found = [*study.settings.commands, *(study.comparison.commands if study.comparison else [])]
+    found = [*study.settings.commands, *(command for arm in study.arms for command in arm.commands)]
+    found += study.comparison.commands if study.comparison else []
     return list(dict.fromkeys([*found, *(command for arm in study.arms if arm.radiomics for command in arm.radiomics.commands)]))
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.metric_files import read_manifest, read_metrics
 from nnunet_da.evaluation.results import MANIFEST_FILE, METRICS_FILE
-from nnunet_da.report.comparison import Comparison, read_comparison
+from nnunet_da.report.comparison import Comparison, commands_of, read_comparison
 from nnunet_da.report.diagnoses import DiagnosisRecord, read_diagnoses
 from nnunet_da.report.files import read_json_if_there, read_table
 from nnunet_da.report.provenance import ROLES, Provenance, read_provenance, role_of
@@ -51,6 +51,7 @@ class Arm:
         radiomics: what `radiomics` found, None where it did not run.
         versions: of what scored it.
         fields_of_view: domain -> the field of view that specificity counts, in words, where evaluation.json states it.
+        commands: how it was evaluated.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Arm:
     radiomics: RadiomicsRecord | None = None
     versions: dict[str, str] = field(default_factory=dict)
     fields_of_view: dict[str, str] = field(default_factory=dict)
+    commands: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
         radiomics=read_radiomics(folder),
         versions=_versions(manifests),
         fields_of_view={domain: words for path, manifest in manifests for domain, words in _fields_of_view(path, manifest)},
+        commands=commands_of(manifest for _, manifest in manifests),
     )
 
 

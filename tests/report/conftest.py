@@ -159,7 +159,7 @@ def scored_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             evaluation = evaluate_folders(
                 data / "references", data / arm, images=data / "images", domains=domain, method=arm, processes=1, progress=False
             )
-            write_results(evaluation, tmp_path / "study" / arm / f"domain_{seed}")
+            write_results(evaluation, tmp_path / "study" / arm / f"domain_{seed}", command=f"nnunet-da evaluate -o {arm}")
     for arm in ARMS:
         rows = "".join(f"{epoch},{term},{1 / (epoch + 1)}\n" for epoch in range(4) for term in ("train_loss", "mmd"))
         (tmp_path / "study" / arm / "curves.csv").write_text("epoch,term,value\n" + rows + "4,mmd,nan\n")

@@ -258,6 +258,7 @@ def test_paper_and_ours_stand_side_by_side_as_other_data(page):
 def test_making_of_is_at_the_end(page):
     assert page.text.rindex("How it was made") > page.text.rindex("Definitions")
     assert "nnunet-da radiomics -o 'a b'" in page.text
+    assert "nnunet-da evaluate -o source_only" in page.text
     assert re.search(r"pyradiomics\s*3\.0\.1", page.text)
 
 

@@ -207,6 +207,7 @@ def _report(demo: Demo) -> Path:
         "commands": ["nnunet-da demo" + (" --full" if demo.full else "") + f" --seed {demo.seed}"],
         "versions": versions(),
         "arms": {arm: ARM_NAMES[arm] for arm in demo.arms},
+        "roles": {SOURCE: "source", TARGET: "target"},
         "trainers": {arm: f"{trainer}__{PLANS}__{CONFIGURATION}" for arm, trainer in demo.arms.items()},
     }
     write_json(report, demo.evaluations / "report.json")

@@ -49,7 +49,7 @@ check: install  ## format, lint, types, wheel
 	$(BIN)/mypy
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
-bench: install  ## what training costs, in one table: about 10 minutes on 2 cores
+bench: install  ## what training costs, in one table: about 11 minutes on 2 cores
 	$(BIN)/python -W ignore benchmarks/bench.py
 
 bench-all: install  ## the table, then every slow scientific script of benchmarks/

@@ -1,5 +1,9 @@
-"""Where results may be written."""
+"""What every verb that writes results does alike: see that it may, write whole files, and say with what."""
 
+import os
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nnunet_da.errors import UserError
@@ -14,3 +18,48 @@ def check_folder(folder: Path) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir():
         raise UserError(f"a folder was expected for the output, but {above} is a file: choose another with -o")
+
+
+def check_output(folder: Path, results: Iterable[str], overwrite: bool) -> None:
+    """See that a folder can take results and holds none yet, unless they may be replaced.
+
+    Args:
+        folder: there or not.
+        results: names of the files that are results.
+        overwrite: whether they may be replaced.
+
+    Raises:
+        UserError: as above.
+    """
+    check_folder(folder)
+    existing = [name for name in results if (folder / name).exists()]
+    if existing and not overwrite:
+        raise UserError(
+            f"an output without results was expected, but {folder} holds {', '.join(existing)}: choose another or add --overwrite."
+        )
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write to a temporary name, then rename: never half a file."""
+    temporary = file.with_name(f".{file.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)
+
+
+def relative(file: Path, folder: Path) -> str:
+    """A file's path as seen from a folder, so that both can be moved together."""
+    try:
+        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive on Windows
+        return file.resolve().as_posix()
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Versions of Python, this package and others, "unknown" where one is not installed as a package."""
+    found = {"python": platform.python_version()}
+    for package in ("nnunet-da", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found

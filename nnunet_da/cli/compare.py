@@ -34,11 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from nnunet_da.evaluation.compare import CompareSettings, compare
-    from nnunet_da.evaluation.comparison_files import TABLE_FILE, check_output, write_comparison
+    from nnunet_da.evaluation.comparison_files import RESULTS, TABLE_FILE, write_comparison
     from nnunet_da.evaluation.comparison_text import console_text
     from nnunet_da.evaluation.paired import read_methods
+    from nnunet_da.outputs import check_output
 
-    check_output(options.output, options.overwrite)
+    check_output(options.output, RESULTS, options.overwrite)
     settings = CompareSettings(
         metrics=tuple(name.strip() for name in options.metrics.split(",") if name.strip()),
         against_first=options.against_first,

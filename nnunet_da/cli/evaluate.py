@@ -41,11 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from nnunet_da.evaluation.cases import read_domains
     from nnunet_da.evaluation.evaluate import evaluate_folders
-    from nnunet_da.evaluation.results import METRICS_FILE, check_output, write_results
+    from nnunet_da.evaluation.results import METRICS_FILE, RESULTS, write_results
     from nnunet_da.evaluation.score import Scoring
+    from nnunet_da.outputs import check_output
 
     scoring = Scoring(tuple(dict.fromkeys(options.nsd_mm)), options.field_of_view, options.allow_resample)
-    check_output(options.output, options.overwrite)
+    check_output(options.output, RESULTS, options.overwrite)
     evaluation = evaluate_folders(
         options.references,
         options.predictions,

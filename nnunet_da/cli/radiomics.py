@@ -54,14 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from nnunet_da.outputs import check_output
     from nnunet_da.radiomics.endpoints import BoneSettings
     from nnunet_da.radiomics.measure import MeasureSettings
-    from nnunet_da.radiomics.results import AGREEMENT_FILE, WORK_FOLDER, check_output, warnings_of, write_results
+    from nnunet_da.radiomics.results import AGREEMENT_FILE, RESULTS, WORK_FOLDER, warnings_of, write_results
     from nnunet_da.radiomics.run import measure_cohort
     from nnunet_da.radiomics.tables import tables
     from nnunet_da.radiomics.text import as_text
 
-    check_output(options.output, options.overwrite)
+    check_output(options.output, RESULTS, options.overwrite)
     calibration = tuple(options.calibration) if options.calibration else None
     nulls_mm = () if options.no_null else tuple(options.null)
     settings = MeasureSettings(options.settings, BoneSettings(calibration, options.shell), nulls_mm)

@@ -2,20 +2,17 @@
 
 import dataclasses
 import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_da import __version__
 from nnunet_da.datasets import write_json
 from nnunet_da.diagnosis.diagnose import Diagnosis
 from nnunet_da.diagnosis.pictures import pictures
 from nnunet_da.diagnosis.runs import Run
 from nnunet_da.errors import UserError
-from nnunet_da.outputs import check_folder
+from nnunet_da.outputs import check_folder, versions_of
 
 DIAGNOSIS_FILE = "diagnosis.json"
 LAYOUT = 1  # of diagnosis.json
@@ -92,8 +89,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "negative_transfer": dataclasses.asdict(diagnosis.transfer),
         "findings": diagnosis.findings,
         "options": {name: None if value is None else str(value) if isinstance(value, Path) else value for name, value in options.items()},
-        "versions": {"python": platform.python_version(), "nnunet-da": __version__}
-        | {package: version(package) for package in ("nnunetv2", "torch", "numpy", "scikit-learn", "scipy")},
+        "versions": versions_of("nnunetv2", "torch", "numpy", "scikit-learn", "scipy"),
     }
     return _plain(content)
 

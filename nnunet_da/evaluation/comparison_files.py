@@ -2,30 +2,18 @@
 
 import json
 import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nnunet_da.errors import UserError
 from nnunet_da.evaluation.compare import Comparison
 from nnunet_da.evaluation.comparison_text import markdown_text
 from nnunet_da.evaluation.statistics import CONFIDENCE
+from nnunet_da.outputs import check_output, relative, versions_of
 
 TABLE_FILE, MANIFEST_FILE, TEXT_FILE = "comparison.csv", "comparison.json", "comparison.md"
 ANOVA_FILE, SEEDS_FILE = "anova.csv", "seeds.csv"
+RESULTS = (TABLE_FILE, MANIFEST_FILE, TEXT_FILE, ANOVA_FILE, SEEDS_FILE)
 LAYOUT = 1
-
-
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Raises UserError where the folder holds a comparison and overwriting is not asked for, or is a file."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"a folder was expected for the output, but {folder} is a file: choose another name.")
-    existing = [name for name in (TABLE_FILE, MANIFEST_FILE, TEXT_FILE, ANOVA_FILE, SEEDS_FILE) if (folder / name).exists()]
-    if existing and not overwrite:
-        raise UserError(
-            f"an output without a comparison was expected, but {folder} holds {', '.join(existing)}: choose another or add --overwrite."
-        )
 
 
 def write_comparison(comparison: Comparison, folder: Path, *, command: str = "", overwrite: bool = False) -> None:
@@ -37,7 +25,7 @@ def write_comparison(comparison: Comparison, folder: Path, *, command: str = "",
     Raises:
         UserError: the folder holds a comparison already and `overwrite` is False.
     """
-    check_output(folder, overwrite)
+    check_output(folder, RESULTS, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         TABLE_FILE: comparison.table.to_csv(index=False, lineterminator="\n"),
@@ -59,7 +47,7 @@ def manifest(comparison: Comparison, folder: Path, command: str = "") -> dict[st
     settings, pairs = comparison.settings, comparison.pairs
     return {
         "layout": LAYOUT,
-        "methods": [{"name": method.name, "folders": [_relative(run.folder, folder) for run in method.runs]} for method in pairs.methods],
+        "methods": [{"name": method.name, "folders": [relative(run.folder, folder) for run in method.runs]} for method in pairs.methods],
         "labels": comparison.labels,
         "metrics": list(comparison.metrics),
         "alpha": settings.alpha,
@@ -75,20 +63,6 @@ def manifest(comparison: Comparison, folder: Path, command: str = "") -> dict[st
         "against_first": settings.against_first,
         "left_out": [dict(zip(("domain", "case", "label"), unit, strict=True)) for unit in pairs.left_out],
         "warnings": list(comparison.warnings),
-        "versions": versions(),
+        "versions": versions_of("numpy", "scipy", "statsmodels", "pandas"),
         "commands": [command] if command else [],
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes the statistics."""
-    return {"python": platform.python_version()} | {
-        name: version(name) for name in ("nnunet-da", "numpy", "scipy", "statsmodels", "pandas")
-    }
-
-
-def _relative(file: Path, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
-    except ValueError:  # another drive on Windows
-        return file.resolve().as_posix()

@@ -4,35 +4,22 @@ import csv
 import io
 import json
 import os
-import platform
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_da.errors import UserError
 from nnunet_da.evaluation.evaluate import Evaluation
 from nnunet_da.evaluation.overlap import Overlap
 from nnunet_da.evaluation.score import CaseScores, Scoring
+from nnunet_da.outputs import check_output, relative, versions_of
 
-METRICS_FILE, SUMMARY_FILE, MANIFEST_FILE = "metrics.csv", "summary.json", "evaluation.json"
+RESULTS = METRICS_FILE, SUMMARY_FILE, MANIFEST_FILE = "metrics.csv", "summary.json", "evaluation.json"
 COLUMNS = ("case", "domain", "label", "metric", "value", "unit")
 LAYOUT = 1  # of metrics.csv and evaluation.json
-
-
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Raises UserError where the folder holds results and overwriting is not asked for, or is a file."""
-    existing = [name for name in (METRICS_FILE, SUMMARY_FILE, MANIFEST_FILE) if (folder / name).exists()]
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"a folder was expected for the output, but {folder} is a file: choose another name.")
-    if existing and not overwrite:
-        raise UserError(
-            f"an output without results was expected, but {folder} holds {', '.join(existing)}: choose another or add --overwrite."
-        )
 
 
 def write_results(evaluation: Evaluation, folder: Path, *, command: str = "", overwrite: bool = False) -> None:
@@ -47,7 +34,7 @@ def write_results(evaluation: Evaluation, folder: Path, *, command: str = "", ov
     Raises:
         UserError: the folder holds results already and `overwrite` is False.
     """
-    check_output(folder, overwrite)
+    check_output(folder, RESULTS, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         METRICS_FILE: metrics_csv(evaluation),
@@ -101,7 +88,7 @@ def manifest(evaluation: Evaluation, folder: Path, command: str = "") -> dict[st
         "command": command,
         "method": evaluation.method,
         "labels": evaluation.labels.keys,
-        "labels_from": None if evaluation.dataset_json is None else _relative(evaluation.dataset_json, folder),
+        "labels_from": None if evaluation.dataset_json is None else relative(evaluation.dataset_json, folder),
         "specificity_field_of_view": _field_of_view(evaluation.scoring),
         "nsd_mm": list(evaluation.scoring.nsd_mm),
         "cases": [_manifest_case(scores, evaluation.method, folder) for scores in evaluation.cases],
@@ -124,9 +111,9 @@ def _manifest_case(scores: CaseScores, method: str, folder: Path) -> dict[str, A
         "case": files.case,
         "domain": files.domain,
         "method": method,
-        "image": None if files.image is None else _relative(files.image, folder),
-        "reference": _relative(files.reference, folder),
-        "prediction": _relative(files.prediction, folder),
+        "image": None if files.image is None else relative(files.image, folder),
+        "reference": relative(files.reference, folder),
+        "prediction": relative(files.prediction, folder),
         "spacing_mm": list(scores.spacing_mm),
         "field_of_view_voxels": scores.field_of_view_voxels,
         "unscored_values": scores.unscored_values,
@@ -137,20 +124,7 @@ def _manifest_case(scores: CaseScores, method: str, folder: Path) -> dict[str, A
 
 def versions() -> dict[str, str]:
     """Versions of what computes the metrics."""
-    found = {"python": platform.python_version()}
-    for package in ("nnunet-da", "numpy", "edt", "SimpleITK"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
-
-
-def _relative(file: Path, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
-    except ValueError:  # another drive on Windows
-        return file.resolve().as_posix()
+    return versions_of("numpy", "edt", "SimpleITK")
 
 
 def _nnunet_metrics(counts: Overlap) -> dict[str, float]:

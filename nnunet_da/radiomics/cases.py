@@ -12,9 +12,7 @@ from nnunet_da.errors import UserError
 from nnunet_da.evaluation.cases import method_name, pair_folders
 from nnunet_da.evaluation.label_maps import UnreadableError, read_label_map
 from nnunet_da.evaluation.labels import Label, Labels, find_dataset_json, labels_of_values, read_labels
-
-MANIFEST_FILE = "evaluation.json"
-LAYOUT = 1  # of evaluation.json
+from nnunet_da.evaluation.results import LAYOUT, MANIFEST_FILE
 
 
 @dataclass(frozen=True)

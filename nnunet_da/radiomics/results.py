@@ -1,14 +1,12 @@
 """Write what was measured: four tables and radiomics.json, each whole or not at all."""
 
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nnunet_da.errors import UserError
+from nnunet_da.outputs import check_output, write_whole
 from nnunet_da.radiomics.features import default_settings_file
 from nnunet_da.radiomics.run import Radiomics, versions
 from nnunet_da.radiomics.tables import Tables
@@ -16,20 +14,11 @@ from nnunet_da.radiomics.tables import Tables
 FEATURES_FILE, AGREEMENT_FILE = "features.csv", "agreement.csv"
 ENDPOINTS_FILE, ENDPOINT_AGREEMENT_FILE = "endpoints.csv", "endpoint_agreement.csv"
 MANIFEST_FILE = "radiomics.json"
+TABLE_FILES = (FEATURES_FILE, AGREEMENT_FILE, ENDPOINTS_FILE, ENDPOINT_AGREEMENT_FILE)
+RESULTS = (MANIFEST_FILE, *TABLE_FILES)  # single cases are no result
 WORK_FOLDER = "cases"
 LAYOUT = 1  # of the tables and radiomics.json
 FEW_CASES = 10
-
-
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Raises UserError where the folder holds results and overwriting is not asked for, or is a file. Single cases are no result."""
-    existing = [name for name in (MANIFEST_FILE, *_table_files()) if (folder / name).exists()]
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"a folder was expected for the output, but {folder} is a file: choose another name.")
-    if existing and not overwrite:
-        raise UserError(
-            f"an output without results was expected, but {folder} holds {', '.join(existing)}: choose another or add --overwrite."
-        )
 
 
 def write_results(radiomics: Radiomics, found: Tables, folder: Path, *, command: str = "", overwrite: bool = False) -> None:
@@ -38,12 +27,12 @@ def write_results(radiomics: Radiomics, found: Tables, folder: Path, *, command:
     Raises:
         UserError: the folder holds results already and `overwrite` is False.
     """
-    check_output(folder, overwrite)
+    check_output(folder, RESULTS, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    for name, table in zip(_table_files(), (found.features, found.agreement, found.endpoints, found.endpoint_agreement), strict=True):
-        _write(folder / name, _csv(table))
-    _write(folder / MANIFEST_FILE, json.dumps(manifest(radiomics, found, command), indent=2, default=str))
+    for name, table in zip(TABLE_FILES, (found.features, found.agreement, found.endpoints, found.endpoint_agreement), strict=True):
+        write_whole(folder / name, _csv(table))
+    write_whole(folder / MANIFEST_FILE, json.dumps(manifest(radiomics, found, command), indent=2, default=str))
 
 
 def manifest(radiomics: Radiomics, found: Tables, command: str = "") -> dict[str, Any]:
@@ -69,7 +58,7 @@ def manifest(radiomics: Radiomics, found: Tables, command: str = "") -> dict[str
         "constant_features": _listed(features[features["constant"]]),
         "undefined_features": _listed(features[features["n"] == 0]),
         "warnings": warnings_of(radiomics, found),
-        "versions": {"python": platform.python_version()} | versions(),
+        "versions": versions(),
         "command": command,
     }
 
@@ -88,10 +77,6 @@ def warnings_of(radiomics: Radiomics, found: Tables) -> list[str]:
     return lines
 
 
-def _table_files() -> tuple[str, ...]:
-    return FEATURES_FILE, AGREEMENT_FILE, ENDPOINTS_FILE, ENDPOINT_AGREEMENT_FILE
-
-
 def _listed(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {"domain": domain, "label": label, "features": list(group["feature"])}
@@ -105,9 +90,3 @@ def _csv(table: pd.DataFrame) -> str:
     if "constant" in shown:
         shown["constant"] = shown["constant"].map({True: "yes", False: "no"})
     return shown.to_csv(index=False, lineterminator="\n")
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)

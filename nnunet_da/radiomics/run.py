@@ -4,22 +4,20 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from tqdm import tqdm
 
-from nnunet_da import __version__
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.label_maps import UnreadableError
 from nnunet_da.evaluation.labels import Labels
 from nnunet_da.evaluation.workers import CASES_PER_PROCESS, default_processes, each
+from nnunet_da.outputs import versions_of, write_whole
 from nnunet_da.radiomics.cases import Cohort, RadiomicsCase
 from nnunet_da.radiomics.features import FeatureExtractor
 from nnunet_da.radiomics.measure import CaseValues, MaskValues, MeasureSettings, measure_case
@@ -97,13 +95,7 @@ def place_of(case: RadiomicsCase) -> tuple[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a value."""
-    found = {"nnunet-da": __version__}
-    for package in MEASURED_BY:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    return versions_of(*MEASURED_BY)
 
 
 @dataclass(frozen=True)
@@ -140,9 +132,7 @@ def _measure_and_store(task: _Task, case: RadiomicsCase) -> CaseValues:
     values = measure_case(case, task.labels, task.settings)
     file = task.file(case)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.part")
-    temporary.write_text(json.dumps({"key": key, "case": case.case, "domain": case.domain} | _to_json(values)), encoding="utf-8")
-    os.replace(temporary, file)
+    write_whole(file, json.dumps({"key": key, "case": case.case, "domain": case.domain} | _to_json(values)))
     return values
 
 

@@ -374,6 +374,21 @@ def test_a_bad_loss_stops_with_its_name_and_keeps_the_last_good_checkpoint(begin
     assert begin(resume=True).current_epoch == 1
 
 
+def test_a_target_of_two_scans_is_enough_to_train(begin):
+    scans = ["B_00", "B_02"]
+    trainer = begin(target_datasets={"Dataset102_B": scans})
+    seen, step = set(), trainer.train_step
+
+    def watched(batch):
+        seen.update(batch["keys_target"])
+        return step(batch)
+
+    trainer.train_step = watched
+    curves = everything(trained(trainer))["curves"]
+    assert seen == {f"Dataset102_B/{scan}" for scan in scans}
+    assert all(torch.isfinite(torch.tensor(curves[term])).all() for term in ("loss_adv", "loss_mmd", "gradient_mmd"))
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_target_cache_deleted_in_training_is_named(centres_copy, begin, monkeypatch, workers):
     monkeypatch.setenv("nnUNet_n_proc_DA", workers)

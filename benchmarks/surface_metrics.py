@@ -3,7 +3,7 @@
 Ours computes every metric of `metrics.csv`; MedPy hd, hd95 and assd; MONAI hd95 and the symmetric assd; surface-distance its distances,
 hd95 and both averages. medpy (GPL) and surface-distance-based-measures come with the extra `dev` and are used here alone.
 
-usage: python benchmarks/surface_metrics.py [--rounds 3] [--size 192] [--cases 120]
+usage: python benchmarks/surface_metrics.py [--rounds 3] [--size 192] [--cases 400]
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of every comparison")
     parser.add_argument("--size", type=int, default=192, help="voxels per axis")
-    parser.add_argument("--cases", type=int, default=120, help="files scored by 1 and 2 processes")
+    parser.add_argument("--cases", type=int, default=400, help="files scored by 1 and 2 processes")
     options = parser.parse_args()
     names = ("nnunet-da", "edt", "medpy", "monai", "surface-distance-based-measures", "numpy", "scipy")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)

@@ -13,7 +13,7 @@ from nnunet_da.evaluation.label_maps import Geometry, check_same_geometry, read_
 from nnunet_da.evaluation.labels import Box, Label, Labels, boxes_of_values, mask_of, union
 from nnunet_da.evaluation.overlap import Overlap, overlap
 from nnunet_da.evaluation.regrid import Resampled, read_prediction
-from nnunet_da.evaluation.surface import SurfaceDistances, surface_distances
+from nnunet_da.evaluation.surface import SurfaceDistances, nsd_name, surface_distances
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Scoring:
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) and value > 0 for value in self.nsd_mm):
             raise UserError(f"tolerances of the surface Dice must be above 0 mm, got {list(self.nsd_mm)}: correct --nsd-mm.")
+        names = [nsd_name(value) for value in self.nsd_mm]
+        if len(set(names)) < len(names):
+            raise UserError(f"tolerances of the surface Dice must differ in six digits, got {list(self.nsd_mm)}: correct --nsd-mm.")
         margin = self.field_of_view_mm
         if margin is not None and not (math.isfinite(margin) and margin >= 0):
             raise UserError(f"the margin of the field of view must be 0 mm or more, got {margin}: correct --field-of-view.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnunet_da.evaluation.boxes import bounding_box
 from nnunet_da.evaluation.nearest import boundary_distances
 from nnunet_da.evaluation.overlap import checked_masks, checked_spacing
 
@@ -101,15 +102,5 @@ def surface_distances(
     """
     reference, prediction = checked_masks(reference, prediction, ignore)
     spacing_mm = checked_spacing(spacing_mm, reference.ndim)
-    box = _bounding_box(reference | prediction)
+    box = bounding_box(reference | prediction)
     return SurfaceDistances(*boundary_distances(reference[box], prediction[box], spacing_mm))
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around the True voxels; an empty box where there are none."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 0))
-    return tuple(box)

@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_da.errors import UserError
+from nnunet_da.evaluation.boxes import bounding_box
 from nnunet_da.evaluation.label_maps import differing_geometry, read_geometry, read_image, read_label_map
 from nnunet_da.evaluation.labels import Labels, mask_of
 from nnunet_da.radiomics.cases import RadiomicsCase
@@ -67,7 +68,7 @@ def measure_case(case: RadiomicsCase, labels: Labels, settings: MeasureSettings)
     """
     start = time.perf_counter()
     extract = _extractor(settings.settings_file)
-    _check_grids(case)
+    check_grids(case)
     image = read_image(case.image)
     if image.GetDimension() != 3:
         raise UserError(
@@ -98,7 +99,7 @@ def measure_masks(
         settings: what to measure.
     """
     spacing_mm = image.GetSpacing()[::-1]
-    box = box_around(reference | prediction, reach_voxels(max(settings.nulls_mm, default=0.0), spacing_mm))
+    box = _box_of(reference | prediction, reach_voxels(max(settings.nulls_mm, default=0.0), spacing_mm))
     image_box = image[tuple(slice(part.start, part.stop) for part in box[::-1])]
     masks = {"reference": reference[box], "prediction": prediction[box]}
     distances = {name: signed_distance_mm(mask, spacing_mm) for name, mask in masks.items() if mask.any() and not mask.all()}
@@ -118,23 +119,13 @@ def measure_masks(
     return found
 
 
-def box_around(mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
-    """The smallest box around the True voxels with a margin, inside the array; one corner voxel of an empty mask."""
-    box = []
-    for axis, (size, more) in enumerate(zip(mask.shape, margin, strict=True)):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        low, high = (int(filled[0]) - more, int(filled[-1]) + 1 + more) if filled.size else (0, 1)
-        box.append(slice(max(low, 0), min(high, size)))
-    return tuple(box)
+def check_grids(case: RadiomicsCase) -> None:
+    """Compare the headers of a case.
 
-
-def _in_whole(mask: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> np.ndarray:
-    whole = np.zeros(shape, bool)
-    whole[box] = mask
-    return whole
-
-
-def _check_grids(case: RadiomicsCase) -> None:
+    Raises:
+        UnreadableError: a file is damaged.
+        UserError: the grids of image, reference and prediction differ.
+    """
     expected = read_geometry(case.image)
     for kind, file in (("reference", case.reference), ("prediction", case.prediction)):
         found = read_geometry(file)
@@ -144,6 +135,17 @@ def _check_grids(case: RadiomicsCase) -> None:
                 f"case {case.case}: image and {kind} must have the same {differing} (x, y, z), got {getattr(expected, differing)} and "
                 f"{getattr(found, differing)}. Nothing is resampled here: name the images that the masks were drawn on."
             )
+
+
+def _box_of(masks: np.ndarray, margin_voxels: Sequence[int]) -> tuple[slice, ...]:
+    """One voxel where there is no mask: SimpleITK knows no image without voxels."""
+    return bounding_box(masks, margin_voxels) if masks.any() else (slice(0, 1),) * masks.ndim
+
+
+def _in_whole(mask: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> np.ndarray:
+    whole = np.zeros(shape, bool)
+    whole[box] = mask
+    return whole
 
 
 @cache

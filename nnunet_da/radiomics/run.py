@@ -1,5 +1,6 @@
 """Measure every case of a cohort in parallel, keep each as soon as it is done, and go on after a stop."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,7 @@ from nnunet_da.evaluation.workers import CASES_PER_PROCESS, default_processes, e
 from nnunet_da.outputs import versions_of, write_whole
 from nnunet_da.radiomics.cases import Cohort, RadiomicsCase
 from nnunet_da.radiomics.features import FeatureExtractor
-from nnunet_da.radiomics.measure import CaseValues, MaskValues, MeasureSettings, measure_case
+from nnunet_da.radiomics.measure import CaseValues, MaskValues, MeasureSettings, check_grids, measure_case
 
 LAYOUT = 1  # of the files of single cases
 MEASURED_BY = ("pyradiomics", "numpy", "scipy", "SimpleITK", "edt", "PyWavelets")
@@ -71,6 +72,8 @@ def measure_cohort(
     task = _Task(cohort.labels, settings, work_folder, _basis(extractor, cohort.labels, settings))
     done = {place_of(case): values for case in cohort.cases if (values := task.stored(case)) is not None}
     todo = [case for case in cohort.cases if place_of(case) not in done]
+    for case in todo:
+        _refuse_other_grids(case)
     failed = dict(cohort.failed)
     reused = len(done)
     work_folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +137,13 @@ def _measure_and_store(task: _Task, case: RadiomicsCase) -> CaseValues:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps({"key": key, "case": case.case, "domain": case.domain} | _to_json(values)))
     return values
+
+
+def _refuse_other_grids(case: RadiomicsCase) -> None:
+    """Before any case is measured: one wrong folder should not cost an hour."""
+    with contextlib.suppress(UnreadableError):  # listed when its turn comes
+        if all(file.is_file() for file in case.files):
+            check_grids(case)
 
 
 def _basis(extractor: FeatureExtractor, labels: Labels, settings: MeasureSettings) -> str:

@@ -37,6 +37,12 @@ def _headline(title: str, features: pd.DataFrame, endpoints: pd.DataFrame) -> It
     prediction = features[features["mask"] == "prediction"]
     constant = list(prediction.loc[prediction["constant"], "feature"])
     yield f"\n{title}: {len(prediction)} features, {len(constant)} constant" + (f": {', '.join(constant[:LISTED])}" if constant else "")
+    yield from _feature_lines(features, endpoints)
+    yield from _endpoint_lines(endpoints)
+
+
+def _feature_lines(features: pd.DataFrame, endpoints: pd.DataFrame) -> Iterator[str]:
+    """One line per mask: how its features agree, and by how much its volume is off."""
     yield _line(HEAD, WIDTHS)
     for mask, rows in features.groupby("mask", sort=False):
         volume = endpoints[(endpoints["mask"] == mask) & (endpoints["endpoint"] == "volume_mm3")]["bias_percent"].squeeze()
@@ -50,10 +56,14 @@ def _headline(title: str, features: pd.DataFrame, endpoints: pd.DataFrame) -> It
             f"{(r > HIGH_R).sum()} of {len(r)}",
         )
         yield _line(cells, WIDTHS)
+
+
+def _endpoint_lines(endpoints: pd.DataFrame) -> Iterator[str]:
+    """One line per endpoint and mask."""
     yield _line(ENDPOINT_HEAD, ENDPOINT_WIDTHS)
     for endpoint, rows in endpoints.groupby("endpoint", sort=False):
         for index, row in enumerate(rows.to_dict("records")):
-            endpoint_cells = (
+            cells = (
                 str(endpoint) if index == 0 else "",
                 _title(row["mask"]),
                 str(row["n"]),
@@ -64,7 +74,7 @@ def _headline(title: str, features: pd.DataFrame, endpoints: pd.DataFrame) -> It
                 _number(row["r2_identity"], ".3f"),
                 _number(row["r2_correlation"], ".3f"),
             )
-            yield _line(endpoint_cells, ENDPOINT_WIDTHS)
+            yield _line(cells, ENDPOINT_WIDTHS)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

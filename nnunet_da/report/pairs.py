@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,27 +89,28 @@ def _scatter_plot(study: Study, first: Arm, second: Arm, label: str, metric: str
     with style():
         figure = Figure(figsize=(3.5, 4.0), layout="constrained")
         axes = figure.add_subplot()
+        size = 26 if sum(map(len, tables.values())) <= FEW else 12
         for domain, table in tables.items():
-            number = study.domains.index(domain)
-            axes.scatter(
-                table["first"],
-                table["second"],
-                s=26 if sum(map(len, tables.values())) <= FEW else 12,
-                color=DOMAIN_COLOURS[number % len(DOMAIN_COLOURS)],
-                marker=ARM_MARKERS[number % len(ARM_MARKERS)],
-                edgecolor="white",
-                linewidth=0.5,
-                label=textwrap.shorten(with_role(study, domain), 44, placeholder="…"),
-                zorder=3,
-            )
+            _points(axes, table, size, study.domains.index(domain), with_role(study, domain))
         _better_half(axes, np.concatenate([table.to_numpy().ravel() for table in tables.values()]), direction(metric), second.name)
-        axes.set_xlabel(textwrap.shorten(first.name, 40, placeholder="…"))
-        axes.set_ylabel(textwrap.shorten(second.name, 40, placeholder="…"))
+        axes.set_xlabel(_short(first.name, 40))
+        axes.set_ylabel(_short(second.name, 40))
         figure.suptitle(title, fontsize=10)
         figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=9)
         counts = "; ".join(_counts(table, domain, direction(metric), second.name) for domain, table in tables.items())
         name = file_name("pairs", metric, label, first.name, second.name)
         return to_picture(figure, name, f"{title} per case, {second.name} against {first.name}. {counts}.")
+
+
+def _points(axes: Axes, table: pd.DataFrame, size: float, number: int, name: str) -> None:
+    """One domain's cases."""
+    colour, marker = DOMAIN_COLOURS[number % len(DOMAIN_COLOURS)], ARM_MARKERS[number % len(ARM_MARKERS)]
+    look: dict[str, Any] = {"s": size, "color": colour, "marker": marker, "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
+    axes.scatter(table["first"], table["second"], label=_short(name, 44), **look)
+
+
+def _short(text: str, width: int) -> str:
+    return textwrap.shorten(text, width, placeholder="…")
 
 
 def _pair_table(first: Arm, second: Arm, domain: str, label: str, metric: str) -> pd.DataFrame:

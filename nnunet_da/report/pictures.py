@@ -6,22 +6,27 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 from PIL import Image  # matplotlib needs it too
 
 # Okabe and Ito's colours, told apart with every common colour blindness
 ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#000000")
-ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# as many that no two of 28 arms share colour and line, and no two of 56 colour and marker
+ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DOMAIN_COLOURS = ("#332288", "#CC3377", "#8C6D00", "#1A7F8E")  # none of the arms'
-ARM_LINES = ("-", "--", "-.", ":", "-", "--", "-.")
+ARM_LINES = ("-", "--", "-.", ":")
 DOTS_PER_INCH = 160
+FONT = "DejaVu Sans"  # comes with matplotlib
+# for names in scripts it lacks, where one of them is installed
+FURTHER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "Hiragino Sans", "Noto Sans Arabic")
 _STYLE: Any = {
     "font.size": 10,
-    "font.family": "DejaVu Sans",
     "text.parse_math": False,  # names of cases, labels and domains may hold $
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -64,8 +69,15 @@ def style() -> Iterator[None]:
 
     It starts from matplotlib's defaults: nnU-Net's logger sets fonts of 2.5 times the size for the whole process.
     """
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", _STYLE, {"font.family": _fonts()}]):
         yield
+
+
+@cache
+def _fonts() -> list[str]:
+    """Each letter is drawn in the first that has it."""
+    installed = set(fontManager.get_font_names())
+    return [FONT, *(font for font in FURTHER_FONTS if font in installed)]
 
 
 def to_picture(figure: Figure, name: str, alternative: str, caption: str = "", *, many_colours: bool = False) -> Picture:

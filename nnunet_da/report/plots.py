@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,31 +105,23 @@ def _box_and_points(axes: Axes, position: int, values: pd.Series) -> None:
     if cloud:
         _cloud(axes, position, defined, colour)
     if len(defined) >= BOX_FROM:
-        line = {"color": colour, "linewidth": 1.3}
-        axes.boxplot(
-            defined,
-            positions=[position],
-            widths=0.22 if cloud else 0.5,
-            showfliers=False,
-            manage_ticks=False,
-            zorder=2,
-            boxprops=line,
-            whiskerprops=line,
-            capprops=line,
-            medianprops={**line, "linewidth": 2.6},
-        )
-    crowded = len(defined) > LINKED_CASES
-    spread = -0.28 + 0.13 * _even_jitter(len(defined)) if crowded else np.full(len(defined), -0.24 if cloud else 0.0)
-    axes.scatter(
-        position + spread,
-        defined,
-        s=10 if crowded else 26,
-        marker=ARM_MARKERS[position % len(ARM_MARKERS)],
-        facecolor=colour,
-        edgecolor="white",
-        linewidth=0.3 if crowded else 0.6,
-        zorder=3,
-    )
+        _box(axes, position, defined, colour, 0.22 if cloud else 0.5)
+    _points(axes, position, defined, colour, -0.24 if cloud else 0.0)
+
+
+def _box(axes: Axes, position: int, values: np.ndarray, colour: str, width: float) -> None:
+    line: dict[str, Any] = {"color": colour, "linewidth": 1.3}
+    lines: dict[str, Any] = {"boxprops": line, "whiskerprops": line, "capprops": line, "medianprops": {**line, "linewidth": 2.6}}
+    axes.boxplot(values, positions=[position], widths=width, showfliers=False, manage_ticks=False, zorder=2, **lines)
+
+
+def _points(axes: Axes, position: int, values: np.ndarray, colour: str, beside: float) -> None:
+    """Every case; many are small and side by side."""
+    crowded = len(values) > LINKED_CASES
+    spread = -0.28 + 0.13 * _even_jitter(len(values)) if crowded else np.full(len(values), beside)
+    look: dict[str, Any] = {"s": 10, "linewidth": 0.3} if crowded else {"s": 26, "linewidth": 0.6}
+    marker = ARM_MARKERS[position % len(ARM_MARKERS)]
+    axes.scatter(position + spread, values, marker=marker, facecolor=colour, edgecolor="white", zorder=3, **look)
 
 
 def _has_cloud(values: pd.Series) -> bool:

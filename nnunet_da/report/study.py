@@ -1,7 +1,7 @@
 """What a report is made of: the arms of a study folder, read and checked."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,14 +190,6 @@ def _evaluations(folder: Path) -> list[Path]:
 
 def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
     evaluations = _evaluations(folder)
-    metrics = pd.concat([read_metrics(path / METRICS_FILE) for path in evaluations], ignore_index=True)
-    repeated = metrics[metrics.duplicated(["domain", "case", "label", "metric"])]
-    if len(repeated):
-        row = repeated.iloc[0]
-        raise UserError(
-            f"one value per domain, case, label and metric was expected in {folder}, got two of {row['metric']} "
-            f"for case {row['case']} of {row['domain']}: remove the evaluation that is out of date."
-        )
     manifests = [(path, read_manifest(path / MANIFEST_FILE)) for path in evaluations if (path / MANIFEST_FILE).is_file()]
     cases = {(record.domain, record.case): record for path, manifest in manifests for record in _records(path, manifest)}
     diagnoses = read_diagnoses(folder, name)
@@ -205,7 +197,7 @@ def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
     aliases = _in_order([folder.resolve().name, *(str(manifest["method"]) for _, manifest in manifests if "method" in manifest)])
     return Arm(
         name,
-        metrics,
+        _metrics_once(folder, evaluations),
         labels={key: str(label) for _, manifest in manifests for key, label in manifest.get("labels", {}).items()},
         cases=cases,
         failed=[(path.name, case, reason) for path, manifest in manifests for case, reason in manifest.get("failed", {}).items()],
@@ -221,6 +213,19 @@ def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
         fields_of_view={domain: words for path, manifest in manifests for domain, words in _fields_of_view(path, manifest)},
         commands=commands_of(manifest for _, manifest in manifests),
     )
+
+
+def _metrics_once(folder: Path, evaluations: Sequence[Path]) -> pd.DataFrame:
+    """All rows of an arm; UserError where two evaluations scored one case."""
+    metrics = pd.concat([read_metrics(path / METRICS_FILE) for path in evaluations], ignore_index=True)
+    repeated = metrics[metrics.duplicated(["domain", "case", "label", "metric"])]
+    if len(repeated):
+        row = repeated.iloc[0]
+        raise UserError(
+            f"one value per domain, case, label and metric was expected in {folder}, got two of {row['metric']} "
+            f"for case {row['case']} of {row['domain']}: remove the evaluation that is out of date."
+        )
+    return metrics
 
 
 def _method_of(folder: Path) -> str:

@@ -27,6 +27,22 @@ def write() -> Callable[..., Path]:
     return write_volume
 
 
+def write_metric_files(folder: Path, scores: dict, *, domain="B", method=None, layout=1) -> Path:
+    rows = [f"{case},{domain},{label},{metric},{value},mm" for (case, label), row in scores.items() for metric, value in row.items()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.csv").write_text("\n".join(["case,domain,label,metric,value,unit", *rows, ""]))
+    if method:
+        manifest = {"layout": layout, "method": method, "labels": {"1": "femur"}, "cases": []}
+        (folder / "evaluation.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def write_metrics() -> Callable[..., Path]:
+    """folder, {(case, label): {metric: text}}, domain, method, layout -> the folder, with what `evaluate` writes as far as it matters."""
+    return write_metric_files
+
+
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     """references, predictions and images of four cases with labels 1 and 2, a dataset.json beside the predictions.

@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -6,24 +5,12 @@ import pytest
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.metric_files import read_run
 
-
-def write(folder, scores, *, domain="B", method=None, layout=1):
-    """scores: {(case, label): {metric: text}} -> what `evaluate` writes, as far as it matters here."""
-    rows = [f"{case},{domain},{label},{metric},{value},mm" for (case, label), row in scores.items() for metric, value in row.items()]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.csv").write_text("\n".join(["case,domain,label,metric,value,unit", *rows, ""]))
-    if method:
-        manifest = {"layout": layout, "method": method, "labels": {"1": "femur"}, "cases": []}
-        (folder / "evaluation.json").write_text(json.dumps(manifest))
-    return folder
-
-
 TWO = {("c1", "1"): {"dice": "0.9", "hd_mm": "4"}, ("c2", "1"): {"dice": "0", "hd_mm": ""}}
 
 
-def test_reads_a_folder_with_domains_below_and_keeps_undefined_apart(tmp_path):
-    write(tmp_path / "arm" / "A", TWO, domain="A", method="m")
-    write(tmp_path / "arm" / "B", TWO, domain="B", method="m")
+def test_reads_a_folder_with_domains_below_and_keeps_undefined_apart(write_metrics, tmp_path):
+    write_metrics(tmp_path / "arm" / "A", TWO, domain="A", method="m")
+    write_metrics(tmp_path / "arm" / "B", TWO, domain="B", method="m")
     run = read_run(tmp_path / "arm")
     assert list(run.values.index) == [("A", "c1", "1"), ("A", "c2", "1"), ("B", "c1", "1"), ("B", "c2", "1")]
     assert list(run.values.columns) == ["dice", "hd_mm"]
@@ -32,8 +19,8 @@ def test_reads_a_folder_with_domains_below_and_keeps_undefined_apart(tmp_path):
     assert (run.method, run.labels, run.units["dice"]) == ("m", {"1": "femur"}, "mm")
 
 
-def test_a_file_serves_too_and_needs_no_manifest(tmp_path):
-    run = read_run(write(tmp_path / "x", TWO) / "metrics.csv")
+def test_a_file_serves_too_and_needs_no_manifest(write_metrics, tmp_path):
+    run = read_run(write_metrics(tmp_path / "x", TWO) / "metrics.csv")
     assert (run.method, len(run.values)) == ("", 2)
 
 
@@ -55,27 +42,27 @@ def test_a_metrics_file_of_another_layout_is_refused(tmp_path, text, said):
 
 
 @pytest.mark.parametrize("layout", [0, 2, None, "1"])
-def test_another_layout_of_the_manifest_is_refused(tmp_path, layout):
-    write(tmp_path, TWO, method="m", layout=layout)
+def test_another_layout_of_the_manifest_is_refused(write_metrics, tmp_path, layout):
+    write_metrics(tmp_path, TWO, method="m", layout=layout)
     with pytest.raises(UserError, match="must have layout 1"):
         read_run(tmp_path)
 
 
-def test_a_damaged_manifest_is_refused(tmp_path):
-    write(tmp_path, TWO)
+def test_a_damaged_manifest_is_refused(write_metrics, tmp_path):
+    write_metrics(tmp_path, TWO)
     for text in ("{", "[]", "{}"):
         (tmp_path / "evaluation.json").write_text(text)
         with pytest.raises(UserError, match="Evaluate again"):
             read_run(tmp_path)
 
 
-def test_two_methods_in_one_folder_are_refused(tmp_path):
-    write(tmp_path / "arms" / "a", TWO)
-    write(tmp_path / "arms" / "b", TWO)
+def test_two_methods_in_one_folder_are_refused(write_metrics, tmp_path):
+    write_metrics(tmp_path / "arms" / "a", TWO)
+    write_metrics(tmp_path / "arms" / "b", TWO)
     with pytest.raises(UserError, match="got two of dice for case c1 of B"):
         read_run(tmp_path / "arms")
 
 
-def test_a_metric_without_rows_for_some_cases_is_marked(tmp_path):
-    run = read_run(write(tmp_path, {("c1", "1"): {"dice": "1", "hd_mm": "2"}, ("c2", "1"): {"dice": "1"}}))
+def test_a_metric_without_rows_for_some_cases_is_marked(write_metrics, tmp_path):
+    run = read_run(write_metrics(tmp_path, {("c1", "1"): {"dice": "1", "hd_mm": "2"}, ("c2", "1"): {"dice": "1"}}))
     assert run.incomplete == {"hd_mm"}

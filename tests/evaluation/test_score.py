@@ -96,7 +96,10 @@ def test_tolerances_name_the_surface_dice(score):
     assert metrics["nsd_2mm"] == pytest.approx(16 / 17)
 
 
-@pytest.mark.parametrize("wrong", [{"nsd_mm": (0.0,)}, {"nsd_mm": (1.0, -1.0)}, {"nsd_mm": (float("nan"),)}, {"field_of_view_mm": -1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"nsd_mm": (0.0,)}, {"nsd_mm": (1.0, -1.0)}, {"nsd_mm": (float("nan"),)}, {"nsd_mm": (1.0, 1.0000001)}, {"field_of_view_mm": -1.0}],
+)
 def test_refuses_impossible_choices(wrong):
     with pytest.raises(UserError, match="correct --"):
         Scoring(**wrong)

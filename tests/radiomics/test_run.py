@@ -14,7 +14,7 @@ from nnunet_da.errors import UserError
 from nnunet_da.radiomics import measure as measure_module
 from nnunet_da.radiomics.cases import cohort_of_folders
 from nnunet_da.radiomics.endpoints import BoneSettings
-from nnunet_da.radiomics.measure import MeasureSettings, box_around, measure_case
+from nnunet_da.radiomics.measure import MeasureSettings, measure_case
 from nnunet_da.radiomics.run import measure_cohort
 from nnunet_da.radiomics.tables import tables
 from nnunet_da.radiomics.text import as_text
@@ -165,6 +165,7 @@ def test_refuses_another_grid(cohort_folder, write, make_bone):
     write(make_bone(1, 8)[1].astype(np.uint8), cohort_folder / "predictions" / "case_1.nii.gz", spacing_mm=(2.0, 1.0, 1.1))
     with pytest.raises(UserError, match="image and prediction must have the same spacing"):
         measured(cohort_folder)
+    assert not list(cohort_folder.rglob("case_0.json"))  # seen before any case was measured
 
 
 def test_the_ignore_label_is_left_out(cohort_folder, write, make_bone):
@@ -180,17 +181,10 @@ def test_the_ignore_label_is_left_out(cohort_folder, write, make_bone):
     assert values["prediction"].features == values["reference"].features
 
 
-def test_the_box_stays_inside(make_bone):
-    mask = np.zeros((10, 10, 10), bool)
-    mask[2, 5, 9] = True
-    assert box_around(mask, (1, 2, 3)) == (slice(1, 4), slice(3, 8), slice(6, 10))
-    assert box_around(np.zeros_like(mask), (1, 2, 3)) == (slice(0, 1),) * 3
-
-
 def test_no_crop_gives_the_same_values_of_everything(cohort_folder, monkeypatch):
     cohort = cohort_of(cohort_folder)
     cropped = measure_case(cohort.cases[2], cohort.labels, MeasureSettings())
-    monkeypatch.setattr(measure_module, "box_around", lambda mask, margin: tuple(slice(0, size) for size in mask.shape))
+    monkeypatch.setattr(measure_module, "bounding_box", lambda mask, margin: tuple(slice(0, size) for size in mask.shape))
     whole = measure_case(cohort.cases[2], cohort.labels, MeasureSettings())
     for mask, values in whole.labels["1"].items():
         assert cropped.labels["1"][mask].features == values.features

@@ -4,7 +4,7 @@ import matplotlib
 import seaborn
 from matplotlib.figure import Figure
 
-from nnunet_da.report.pictures import style, to_picture
+from nnunet_da.report.pictures import ARM_COLOURS, ARM_LINES, ARM_MARKERS, style, to_picture
 
 
 def test_a_dollar_sign_is_text_not_maths():
@@ -41,3 +41,17 @@ def test_fonts_that_nnunet_sets_for_the_whole_process_do_not_reach_our_pictures(
         seaborn.set_theme(font_scale=2.5)  # as nnU-Net's logger does
         assert drawn() == before
         assert matplotlib.rcParams["axes.labelsize"] == 30, "the others' settings are left as they were"
+
+
+def test_a_study_of_28_arms_has_no_two_alike():
+    lines = {(ARM_COLOURS[arm % len(ARM_COLOURS)], ARM_LINES[arm % len(ARM_LINES)]) for arm in range(28)}
+    points = {(ARM_COLOURS[arm % len(ARM_COLOURS)], ARM_MARKERS[arm % len(ARM_MARKERS)]) for arm in range(28)}
+    assert (len(lines), len(points)) == (28, 28)
+
+
+def test_the_first_font_comes_with_matplotlib_and_the_others_are_installed():
+    with style():
+        first, *others = matplotlib.rcParams["font.family"]
+    installed = matplotlib.font_manager.fontManager.get_font_names()
+    assert first == "DejaVu Sans"
+    assert set(others) <= set(installed)

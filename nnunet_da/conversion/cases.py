@@ -32,14 +32,14 @@ def find_cases(image_sources: Sequence[str], label_source: str | None, channel_n
     Raises:
         UserError: nothing found, two files of one case, a channel or label missing, or a label without image.
     """
-    labels = _files_by_stem(label_source) if label_source else {}
+    labels = files_by_stem(label_source) if label_source else {}
     channels = _channels(image_sources, set(labels), channel_names)
     label_of = {_matching_name(stem, channels[0]): path for stem, path in labels.items()}
     _refuse_unmatched(channels, label_of if label_source else None, channel_names, image_sources)
     return [Case(name, tuple(files[name] for files in channels), label_of.get(name)) for name in sorted(channels[0])]
 
 
-def _files_by_stem(source: str) -> dict[str, Path]:
+def files_by_stem(source: str) -> dict[str, Path]:
     """Image files of a folder by name without ending, or the files a pattern finds by what its * stands for."""
     pairs = list(_pattern_files(source) if "*" in source else _folder_files(source))
     if not pairs:
@@ -80,7 +80,7 @@ def _channels(sources: Sequence[str], label_stems: set[str], channel_names: Sequ
         raise UserError(
             f"{len(sources)} image folders need as many channel names, got {count} ({', '.join(channel_names)}): add --channel-name"
         )
-    files = [_files_by_stem(source) for source in sources]
+    files = [files_by_stem(source) for source in sources]
     if len(sources) == count:
         return [_named(of_channel, channel, label_stems) for channel, of_channel in enumerate(files)]
     return _split_by_suffix(files[0], count, sources[0])

@@ -1,9 +1,10 @@
 """Reading a DICOM series with its headers checked, against SimpleITK's plain series reader on the same files in the same run.
 
 SimpleITK finds and sorts the files (GetGDCMSeriesFileNames) and reads them; ours reads every header, checks the geometry and applies each
-slice's own rescale. Memory is the peak of a fresh process above what its imports take, in volumes of 16 bits (Linux).
+slice's own rescale. Uncompressed files, and the same slices in JPEG lossless, which both decode with GDCM. Memory is the peak of a fresh
+process above what its imports take, in volumes of 16 bits (Linux).
 
-usage: python benchmarks/dicom_reading.py [--slices 100] [--size 512] [--rounds 9]
+usage: python benchmarks/dicom_reading.py [--slices 100] [--size 512] [--rounds 9] [--syntax "JPEG lossless"]
 """
 
 import argparse
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
 
 from nnunet_da.conversion.dicom import read_series
 from nnunet_da.conversion.qct_load import load
@@ -36,16 +38,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--peak", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--syntax", choices=("uncompressed", "JPEG lossless"), action="append", help="default both")
     options = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     if options.peak:
         print(_peak_bytes(READERS[options.peak], options.folder))
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_series(folder, options.slices, options.size)
-        _print_times(folder, options.rounds)
-        _print_memory(folder, options.slices * options.size**2 * 2)
+    for syntax in options.syntax or ("uncompressed", "JPEG lossless"):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_series(folder, options.slices, options.size, compressed=syntax != "uncompressed")
+            print(f"{syntax}: {options.slices} slices of {options.size} x {options.size}")
+            _print_times(folder, options.rounds)
+            _print_memory(folder, options.slices * options.size**2 * 2)
 
 
 def plain(folder: Path) -> sitk.Image:
@@ -62,7 +67,7 @@ def converted(folder: Path) -> sitk.Image:
 READERS: dict[str, Callable[[Path], sitk.Image]] = {"SimpleITK": plain, "read_series": read_series, "convert qct": converted}
 
 
-def write_series(folder: Path, slices: int, size: int) -> None:
+def write_series(folder: Path, slices: int, size: int, compressed: bool = False) -> None:
     """Stored values of 12 bits with an offset of -1024, names in another order than the slices."""
     rng = np.random.default_rng(0)
     series, names = generate_uid(), rng.permutation(slices)
@@ -82,8 +87,28 @@ def write_series(folder: Path, slices: int, size: int) -> None:
         block = slice_.private_block(0x0009, "BENCHMARK", create=True)
         for element in range(PRIVATE_ELEMENTS):
             block.add_new(element, "LO", f"value {element}")
-        slice_.PixelData = rng.integers(0, 4096, (size, size), dtype=np.uint16).tobytes()
+        stored = rng.integers(0, 4096, (size, size), dtype=np.uint16)
+        slice_.PixelData = stored.tobytes()
+        if compressed:
+            _compress(slice_, stored)
         slice_.save_as(folder / f"IM{names[index]:04d}", enforce_file_format=True)
+
+
+def _compress(slice_: FileDataset, stored: np.ndarray) -> None:
+    """JPEG lossless by GDCM, for pydicom has no encoder of it."""
+    with tempfile.TemporaryDirectory() as name:
+        file = str(Path(name) / "slice.dcm")
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetFileName(file)
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")
+        writer.Execute(sitk.GetImageFromArray(stored))
+        encoded = dcmread(file)
+    assert encoded.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    slice_.BitsStored, slice_.HighBit = encoded.BitsStored, encoded.HighBit
+    slice_.PixelData, slice_.file_meta.TransferSyntaxUID = encoded.PixelData, JPEGLosslessSV1
+    slice_["PixelData"].VR = "OB"
 
 
 def _print_times(folder: Path, rounds: int) -> None:

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from nnunet_da.cli.options import positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for CASE.nii.gz on the original grids")
     parser.add_argument("--overwrite", action="store_true", help="replace predictions restored before")
-    parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="cases at a time (default %(default)s)")
+    parser.add_argument("--processes", type=positive, default=min(4, os.cpu_count() or 1), help="cases at a time (default %(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,12 +1,12 @@
 """NumPy volumes with spacing, as images; nothing that could run code is ever loaded."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_da.conversion.tables import Row, read_table
 from nnunet_da.errors import UserError
 
 ARRAY_SUFFIXES = (".npy", ".npz")
@@ -48,35 +48,24 @@ def read_spacings(path: Path) -> dict[str, tuple[float, float, float]]:
     """Case -> spacing (Z, Y, X) in mm, from a CSV with the columns case, z_mm, y_mm, x_mm.
 
     Raises:
-        UserError: unreadable, columns missing, a value that is no length, or a case twice.
+        UserError: as `read_table`, a value that is no length, or a case twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"cannot read the spacing table {path} ({error}): give a CSV with the columns {', '.join(SPACING_COLUMNS)}"
-        ) from None
-    if not set(SPACING_COLUMNS) <= set(columns):
-        raise UserError(
-            f"a spacing table needs the columns {', '.join(SPACING_COLUMNS)}, {path} has {', '.join(columns) or 'none'}: add them"
-        )
     spacings: dict[str, tuple[float, float, float]] = {}
-    for row in rows:
+    for row in read_table(path, "the spacing table", SPACING_COLUMNS).rows:
         if row["case"] in spacings:
             raise UserError(f"every case may stand once in a spacing table, '{row['case']}' is twice in {path}: remove one line")
         spacings[row["case"]] = _spacing(row, path)
     return spacings
 
 
-def _spacing(row: dict[str, str], path: Path) -> tuple[float, float, float]:
+def _spacing(row: Row, path: Path) -> tuple[float, float, float]:
     try:
         z, y, x = (float(row[column]) for column in SPACING_COLUMNS[1:])
-    except (TypeError, ValueError):
+    except ValueError:
         z = y = x = float("nan")
     if not all(np.isfinite(edge) and edge > 0 for edge in (z, y, x)):
-        raise UserError(f"a spacing must be three lengths above 0 mm, case '{row['case']}' in {path} has {list(row.values())}: correct it")
+        given = " ".join(row[column] for column in SPACING_COLUMNS[1:])
+        raise UserError(f"a spacing must be three lengths above 0 mm such as 2.5, case '{row['case']}' in {path} has {given}: correct it")
     return z, y, x
 
 

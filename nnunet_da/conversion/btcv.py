@@ -7,7 +7,9 @@ labels and is left alone.
 import argparse
 from pathlib import Path
 
-from nnunet_da.conversion.public_sets import ABDOMEN, Part, add_set_arguments, codes_for, convert_parts, files_by_case, pairs
+from nnunet_da.conversion.public_cases import Part
+from nnunet_da.conversion.public_files import ABDOMEN, codes_for, files_by_case, pairs
+from nnunet_da.conversion.public_sets import add_set_arguments, convert_parts
 
 HELP = "BTCV abdominal CT (img0001.nii.gz, label0001.nii.gz), the organs you choose"
 

@@ -1,6 +1,5 @@
 """HU to bone density: a line through the rods of a phantom scanned with the patient."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_da.conversion.tables import Row, read_table
 from nnunet_da.errors import UserError
 
 ROD_COLUMNS = ("rod", "nominal_mg_cm3", "measured_hu")
@@ -65,31 +65,27 @@ def read_rods(path: Path) -> dict[str, Calibration]:
     """Calibration per case from a CSV with rod, nominal_mg_cm3, measured_hu and perhaps case; "" is the one for all cases.
 
     Raises:
-        UserError: unreadable, columns missing, values that are no numbers, or rods no line goes through.
+        UserError: as `read_table`, values that are no numbers, or rods no line goes through.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the rods in {path} ({error}): give a CSV with the columns {', '.join(ROD_COLUMNS)}") from None
-    if not set(ROD_COLUMNS) <= set(columns):
-        raise UserError(f"a table of rods needs the columns {', '.join(ROD_COLUMNS)}, {path} has {', '.join(columns) or 'none'}: add them")
     rods: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        rods.setdefault((row.get("case") or "").strip(), []).append(_pair(row, path))
+    for row in read_table(path, "the table of rods", ROD_COLUMNS).rows:
+        rods.setdefault(row["case"], []).append(_pair(row, path))
     if not rods:
         raise UserError(f"a calibration needs at least two rods, {path} has no line below its header: add them")
     return {case: _fit(case, pairs, path) for case, pairs in rods.items()}
 
 
-def _pair(row: dict[str, str], path: Path) -> tuple[float, float]:
+def _pair(row: Row, path: Path) -> tuple[float, float]:
+    given = [row[column] for column in ROD_COLUMNS[1:]]
     try:
-        density, hu = float(row["nominal_mg_cm3"]), float(row["measured_hu"])
-    except (TypeError, ValueError):
+        density, hu = map(float, given)
+    except ValueError:
         density = hu = float("nan")
     if not np.isfinite([density, hu]).all():
-        raise UserError(f"a rod needs a density in mg/cm3 and measured HU, '{row['rod']}' in {path} has {list(row.values())}: correct it")
+        raise UserError(
+            f"a rod needs a density in mg/cm3 and measured HU, such as 100 and 125.5, '{row['rod']}' in {path} has {' and '.join(given)}:"
+            " correct it"
+        )
     return density, hu
 
 

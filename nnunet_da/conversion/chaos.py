@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_da.conversion.public_sets import ABDOMEN, Part, add_set_arguments, codes_for, convert_parts, refuse_no_folder
+from nnunet_da.conversion.public_cases import Part
+from nnunet_da.conversion.public_files import ABDOMEN, codes_for, refuse_no_folder
+from nnunet_da.conversion.public_sets import add_set_arguments, convert_parts
 from nnunet_da.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from nnunet_da.conversion.cases import Case
 from nnunet_da.conversion.images import read_image, refuse_not_finite, refuse_other_grid, refuse_several_values
 from nnunet_da.errors import UserError
 
-AIR_HU = -1024  # lowest value a CT scanner stores for air; lower ones are padding outside its field of view
+AIR_HU = -1024  # lowest value most CT scanners store for air; below it lie padding outside the field of view, or noise
+PADDING_SHARE = 1e-3  # of all voxels: padding is one value in many of them, noise spreads over many values
 
 
 @dataclass(frozen=True)
@@ -136,16 +137,17 @@ def _image_facts(image: sitk.Image, channel_name: str) -> ImageFacts:
     minimum, maximum = float(voxels.min()), float(voxels.max())
     is_ct = channel_name.upper() == "CT"  # the name that turns on nnU-Net's CT normalisation
     below_air = sum(int((plane < AIR_HU).sum()) for plane in planes_of(image)) / voxels.size if is_ct else None
-    warnings = _image_warnings(image, minimum, maximum, is_ct)
+    padded = is_ct and minimum < AIR_HU and sum(int((plane == minimum).sum()) for plane in planes_of(image)) > PADDING_SHARE * voxels.size
+    warnings = _image_warnings(image, minimum, maximum, is_ct, padded)
     return ImageFacts(image.GetSpacing()[::-1], voxels.shape, minimum, maximum, below_air, warnings)
 
 
-def _image_warnings(image: sitk.Image, minimum: float, maximum: float, is_ct: bool) -> tuple[str, ...]:
+def _image_warnings(image: sitk.Image, minimum: float, maximum: float, is_ct: bool, padded: bool) -> tuple[str, ...]:
     findings = {
         "image is constant": minimum == maximum,
         "spacing is 1 x 1 x 1 mm: is the true spacing missing from the header?": image.GetSpacing() == (1.0, 1.0, 1.0),
         "no negative values in a CT: is the HU offset missing?": is_ct and minimum >= 0,
-        f"values below {AIR_HU} HU: padding outside the scanner's field of view?": is_ct and minimum < AIR_HU,
+        f"{minimum:g} HU in many voxels, below {AIR_HU} HU: padding outside the scanner's field of view?": padded,
     }
     return tuple(text for text, holds in findings.items() if holds)
 

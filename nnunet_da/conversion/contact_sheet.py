@@ -48,7 +48,8 @@ def _paste(page: Image.Image, corner: tuple[int, int], record: CaseRecord, pictu
         planes = opened.convert("RGB").crop((0, HEADER, WIDTH, HEADER + CELL)).resize(TILE, Image.Resampling.LANCZOS)
     page.paste(planes, (corner[0], corner[1] + CAPTION))
     warned = any(row["warnings"] for row in record.rows)
-    text = "  ".join(part for part in (record.case, record.rows[0]["side"], "warning" if warned else "") if part)
+    mirrored = "mirrored" if record.rows[0].get("mirrored") else ""
+    text = "  ".join(part for part in (record.case, record.rows[0]["side"], mirrored, "warning" if warned else "") if part)
     ImageDraw.Draw(page).text(
         (corner[0] + 2, corner[1] + 2), fit(text, TILE[0] - 4, 15, bold=True), WARNING_COLOUR if warned else "white", font(15, bold=True)
     )

@@ -8,7 +8,9 @@ year and the centre, has the same label values; the 2023 release splits the tumo
 import argparse
 from pathlib import Path
 
-from nnunet_da.conversion.public_sets import Part, add_set_arguments, codes_for, convert_parts, files_by_case, pairs
+from nnunet_da.conversion.public_cases import Part
+from nnunet_da.conversion.public_files import codes_for, files_by_case, pairs
+from nnunet_da.conversion.public_sets import add_set_arguments, convert_parts
 from nnunet_da.errors import UserError
 
 HELP = "crossMoDA 2021 (and 2022): ceT1 with labels as source, hrT2 as target"

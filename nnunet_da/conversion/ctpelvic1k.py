@@ -9,7 +9,9 @@ import argparse
 import re
 from pathlib import Path
 
-from nnunet_da.conversion.public_sets import Part, add_set_arguments, codes_for, convert_parts, files_by_case, pairs, refuse_no_folder
+from nnunet_da.conversion.public_cases import Part
+from nnunet_da.conversion.public_files import codes_for, files_by_case, pairs, refuse_no_folder
+from nnunet_da.conversion.public_sets import add_set_arguments, convert_parts
 from nnunet_da.errors import UserError
 
 HELP = "CTPelvic1K pelvic CT (dataset6_CLINIC_0001_data.nii.gz, ..._mask_4label.nii.gz)"

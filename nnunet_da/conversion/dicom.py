@@ -52,7 +52,8 @@ def read_dicom(source: Path | Sequence[Path], series: str | None = None) -> Dico
     Raises:
         UserError: names the file or the series that cannot be read, and why.
     """
-    slices, spacing_mm = stacked(choose_series(headers_of(source), series, source))
+    headers = headers_of(source)
+    slices, spacing_mm = stacked(choose_series(headers.slices, series, source))
     with native_stderr_silenced():
         voxels, padding_voxels = read_voxels(slices)
     volume = sitk.GetImageFromArray(voxels)
@@ -60,7 +61,7 @@ def read_dicom(source: Path | Sequence[Path], series: str | None = None) -> Dico
     volume.SetOrigin(first.position_mm)
     volume.SetSpacing((*first.pixel_mm, spacing_mm))
     volume.SetDirection(np.column_stack([first.row_direction, first.column_direction, first.normal]).ravel().tolist())
-    return DicomSeries(volume, first.series_name, first.frame_of_reference, padding_voxels, tuple(_warnings(slices)))
+    return DicomSeries(volume, first.series_name, first.frame_of_reference, padding_voxels, tuple(_warnings(slices, headers.passed_over)))
 
 
 def choose_series(headers: Sequence[SliceHeader | BadSlice], series: str | None, source: Path | Sequence[Path]) -> list[SliceHeader]:
@@ -89,14 +90,17 @@ def _answers_to(header: SliceHeader | BadSlice, series: str) -> bool:
     return series == header.series_uid or series.lower() in header.series_name.lower()
 
 
-def _warnings(slices: list[SliceHeader]) -> list[str]:
+def _warnings(slices: list[SliceHeader], passed_over: list[Path]) -> list[str]:
     rescales = {(header.slope, header.intercept) for header in slices}
     unit = slices[0].rescale_type
+    first = passed_over[0].name if passed_over else ""
     findings = {
         f"modality is {slices[0].modality or 'not given'}, not CT": slices[0].modality != "CT",
         "no rescale slope and intercept: stored values are taken as HU": (None, None) in rescales,
         f"slices differ in rescale slope or intercept ({len(rescales)} pairs): each has its own applied": len(rescales) > 1,
         f"rescaled values are declared as '{unit}', not HU": unit.upper() not in ("HU", "US"),
+        "negative rescale slope: values are turned round": any((header.slope or 1) < 0 for header in slices),
+        f"{len(passed_over)} file(s) passed over that are no DICOM, such as {first}": bool(passed_over),
         "lossy compression: HU are not the scanner's": any(header.lossy for header in slices),
     }
     return [text for text, holds in findings.items() if holds]

@@ -2,17 +2,21 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from nnunet_da.conversion.cases import IMAGE_SUFFIXES
 from nnunet_da.conversion.dicom_headers import KEYWORDS, BadSlice, SliceHeader, has_plain_pixels, position_mm, series_name, slice_header
 from nnunet_da.errors import UserError
 
 NOT_SCANS = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "REG", "SR", "PR", "KO", "FID", "DOC")  # modalities that lie beside a scan
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-IMPLICIT, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
+OTHER_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".log", ".md", ".csv", ".json", ".xml", ".html", ".pdf", ".png", ".jpg", ".jpeg")  # no slice
+WITHOUT_PREAMBLE = (b"\x02\x00", b"\x08\x00")  # the groups such a file begins with, little endian
+IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 POSITION = 0x00200032  # ImagePositionPatient
 
 
@@ -39,18 +43,40 @@ def dicom_files(source: Path | Sequence[Path]) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith(".") and path.name.upper() != "DICOMDIR")
 
 
-def headers_of(source: Path | Sequence[Path]) -> list[SliceHeader | BadSlice]:
+def begins_like_dicom(path: Path) -> bool:
+    """Whether a file has the mark of DICOM, or begins with one of its groups where the preamble is missing.
+
+    Raises:
+        UserError: unreadable.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(132)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): allow it, or move the file away") from None
+    return start[128:] == b"DICM" or start.startswith(WITHOUT_PREAMBLE)
+
+
+@dataclass(frozen=True)
+class Headers:
+    """Headers of every slice, and files that are neither DICOM nor of a known other kind: a damaged slice may be among them."""
+
+    slices: list[SliceHeader | BadSlice]
+    passed_over: list[Path]
+
+
+def headers_of(source: Path | Sequence[Path]) -> Headers:
     """Headers of every slice; files that are not DICOM, and DICOM objects that are no image, are passed over.
 
     Raises:
         UserError: no slice at all, or a damaged file.
     """
     reader = _HeaderReader()
-    headers = [header for path in dicom_files(source) if (header := reader.read(path)) is not None]
-    if not headers:
+    slices = [header for path in dicom_files(source) if (header := reader.read(path)) is not None]
+    if not slices:
         shown = source if isinstance(source, Path) else f"{len(source)} files"
         raise UserError(f"expected a DICOM series in {shown}, found no file of one: name the folder that holds the slices")
-    return headers
+    return Headers(slices, [path for path in reader.not_dicom if not path.name.lower().endswith(OTHER_SUFFIXES)])
 
 
 def by_series(headers: Sequence[SliceHeader | BadSlice]) -> Iterator[list[SliceHeader | BadSlice]]:
@@ -66,6 +92,7 @@ class _HeaderReader:
         self.pydicom = import_pydicom()
         self.last: tuple[Any, SliceHeader | None] = (None, None)
         self.plain = False  # whether the last one's pixels take no decoder
+        self.not_dicom: list[Path] = []
 
     def read(self, path: Path) -> SliceHeader | BadSlice | None:
         """Header of one slice, None where a file is not DICOM or no image.
@@ -89,17 +116,21 @@ class _HeaderReader:
             reason = f"the DICOM slice {path} has a header that makes no sense ({_last_line(error)}): export it again"
             return BadSlice(path, str(dataset.SeriesInstanceUID), series_name(dataset), reason)
 
-    def _dataset(self, path: Path) -> tuple[Any, int] | None:
-        """Header, and the byte at which the pixels begin."""
+    def _dataset(self, path: Path, force: bool = False) -> tuple[Any, int] | None:
+        """Header, and the byte at which the pixels begin; `force` for files without preamble."""
         try:
             with path.open("rb") as stream:
-                dataset = self.pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-                return dataset, stream.tell() + (
-                    8 if dataset.file_meta.TransferSyntaxUID == IMPLICIT else 12
-                )  # behind the element's header
+                dataset = self.pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(KEYWORDS), force=force)
+                _complete_file_meta(dataset)
+                pixels_at = stream.tell() + (8 if dataset.file_meta.TransferSyntaxUID == IMPLICIT else 12)  # behind the element's header
+                return dataset, pixels_at
         except self.pydicom.errors.InvalidDicomError:
-            if path.suffix.lower() in DICOM_SUFFIXES:
-                raise UserError(f"expected a DICOM file, but {path} has no DICOM header: copy it again, or move it away") from None
+            if begins_like_dicom(path):
+                return self._dataset(path, force=True)
+            if path.suffix.lower() in DICOM_SUFFIXES or not path.stat().st_size:
+                what = "no DICOM header" if path.stat().st_size else "no content"
+                raise UserError(f"expected a DICOM file, but {path} has {what}: copy it again, or move it away") from None
+            self.not_dicom.append(path)
             return None
         except Exception as error:  # pydicom raises whatever the damaged bytes lead to
             raise UserError(f"cannot read the DICOM header of {path}, it is damaged ({_last_line(error)}): copy it again") from None
@@ -114,8 +145,19 @@ class _HeaderReader:
         return header
 
 
+def _complete_file_meta(dataset: Any) -> None:
+    """What a file without the meta header, or with a part of it, says further down; its pixels cannot be compressed."""
+    meta = dataset.file_meta
+    if "TransferSyntaxUID" not in meta:
+        implicit, little_endian = dataset.original_encoding
+        meta.TransferSyntaxUID = IMPLICIT if implicit else EXPLICIT if little_endian else BIG_ENDIAN
+    if "MediaStorageSOPClassUID" not in meta and "SOPClassUID" in dataset:
+        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+
+
 def _is_no_scan(dataset: Any) -> bool:
-    return dataset.get("Modality") in NOT_SCANS or "Image Storage" not in dataset.file_meta.MediaStorageSOPClassUID.name
+    kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+    return dataset.get("Modality") in NOT_SCANS or (kind is not None and "Image Storage" not in kind.name)
 
 
 def _refuse_truncated(header: SliceHeader, bits_allocated: int, bytes_left: int) -> None:

@@ -9,6 +9,7 @@ from nnunet_da.errors import UserError
 
 SAME_PLACE_MM = 0.01  # closer slices are at one position: no CT has thinner ones
 UNEVEN = 0.05  # of the slice distance: what rounded positions and a jittering table leave
+FAR_APART = 5  # slices: a copy seldom loses so many in a row
 SIDEWAYS_PIXELS = 0.25  # drift from the first slice to the last
 SAME_DIRECTION = 1e-4  # per direction cosine; headers round them to 6 digits
 
@@ -81,11 +82,11 @@ def _refuse_uneven(ordered: list[SliceHeader], gaps: np.ndarray) -> None:
     if abs(gaps[at] - usual) <= UNEVEN * usual:
         return
     missing = gaps[at] / usual - 1
-    kind = (
-        f"{round(missing)} slice(s) missing" if round(missing) >= 1 and abs(missing - round(missing)) < 2 * UNEVEN else "uneven distances"
-    )
+    whole = round(missing) >= 1 and abs(missing - round(missing)) < 2 * UNEVEN
+    kind = f"{round(missing)} slice(s) missing" if whole else "uneven distances"
+    stacks = ", or two stacks in one series (then move one to another folder)" if missing >= FAR_APART else ""
     raise UserError(
-        f"{kind}: slices are {usual:.4g} mm apart, but {ordered[at].path} and {ordered[at + 1].path} are {gaps[at]:.4g} mm apart: "
+        f"{kind}{stacks}: slices are {usual:.4g} mm apart, but {ordered[at].path} and {ordered[at + 1].path} are {gaps[at]:.4g} mm apart: "
         "copy the series again with all slices, or export it resampled"
     )
 

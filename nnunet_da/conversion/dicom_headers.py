@@ -9,11 +9,12 @@ import numpy as np
 from nnunet_da.errors import UserError
 
 KEYWORDS = (
-    "Modality", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "FrameOfReferenceUID",
+    "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "FrameOfReferenceUID",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "LossyImageCompression",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
+STEEPEST, FARTHEST_HU = 1000, 100_000  # slope and intercept beyond these give no HU, but numbers that do not fit the voxels
 PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")  # implicit and explicit, little endian
 
 
@@ -157,8 +158,11 @@ def _rescale(path: Path, dataset: Any) -> tuple[float | None, float | None]:
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     if slope is None and intercept is None:
         return None, None
-    if slope is None or intercept is None or not np.isfinite([float(slope), float(intercept)]).all() or float(slope) == 0:
-        raise UserError(f"HU need a slope other than 0 and an intercept, {path} has slope {slope}, intercept {intercept}: export it again")
+    if slope is None or intercept is None or not (0 < abs(float(slope)) <= STEEPEST and abs(float(intercept)) <= FARTHEST_HU):
+        raise UserError(
+            f"HU need a slope other than 0 (at most {STEEPEST}) and an intercept (at most {FARTHEST_HU}), {path} has slope {slope}, "
+            f"intercept {intercept}: export it again"
+        )
     return float(slope), float(intercept)
 
 

@@ -138,7 +138,7 @@ def _structure_set(dataset: Any, grid: sitk.Image, names: Mapping[int, Sequence[
     for value, wanted in names.items():
         for number in [number for name in wanted for number in _numbers_of(name, rois, path, "ROI")]:
             filled = filled_contours(_points(contours.get(number, []), f"the ROI '{rois[number]}' of {path}"), grid, rois[number])
-            if (filled & (whole > 0) & (whole != value)).any():
+            if any(np.setdiff1d(other[inside], (0, value)).size for other, inside in zip(whole, filled, strict=True)):
                 raise UserError(f"structures must not overlap, '{rois[number]}' and another one in {path} do: name only one of them")
             whole[filled] = value
             warnings += _gaps(filled, rois[number])
@@ -190,7 +190,8 @@ def filled_contours(contours: Sequence[np.ndarray], grid: sitk.Image, name: str 
         found = grid_points_in_poly(tuple((last - first)[::-1]), (xy - first)[:, ::-1], binarize=False)
         inside[window] ^= found == 1
         outline[window] |= found > 1
-    return inside | outline
+    inside |= outline
+    return inside
 
 
 def _indices(points: np.ndarray, grid: sitk.Image) -> np.ndarray:

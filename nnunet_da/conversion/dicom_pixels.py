@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_da.conversion.dicom_headers import SliceHeader
+from nnunet_da.conversion.dicom_headers import FARTHEST_HU, SliceHeader
 from nnunet_da.errors import UserError
 
 AIR_HU = -1024  # what a scanner stores for air; padding lies below
@@ -29,7 +29,7 @@ def read_voxels(slices: list[SliceHeader]) -> tuple[np.ndarray, int]:
     for start in range(0, len(slices), SLICES_AT_A_TIME):  # a few at a time: no second volume
         some = slices[start : start + SLICES_AT_A_TIME]
         for offset, plane in enumerate(_plain_planes(some, fractions) or _decoded_planes(some, fractions)):
-            volume = volume.astype(np.promote_types(volume.dtype, _narrowest(plane)), copy=False)
+            volume = volume.astype(np.promote_types(volume.dtype, _narrowest(plane, some[offset])), copy=False)
             volume[start + offset] = plane
     return volume, sum(_clear_padding(plane, header) for plane, header in zip(volume, slices, strict=True))
 
@@ -96,12 +96,16 @@ def _read_slices(slices: list[SliceHeader], pixel_type: int) -> sitk.Image:
         ) from None
 
 
-def _narrowest(voxels: np.ndarray) -> type:
+def _narrowest(voxels: np.ndarray, header: SliceHeader) -> type:
     """int16 where the integers fit, else int32; float32 for other numbers."""
+    if voxels.dtype == np.int16:
+        return np.int16
+    low, high = voxels.min(), voxels.max()
+    if not -FARTHEST_HU <= low <= high <= FARTHEST_HU:
+        raise UserError(f"HU lie within {FARTHEST_HU} of 0, {header.path} holds {low:g} to {high:g} after its rescale: export it again")
     if np.issubdtype(voxels.dtype, np.floating):
         return np.float32
-    fits = voxels.dtype == np.int16 or (INT16.min <= voxels.min() and voxels.max() <= INT16.max)
-    return np.int16 if fits else np.int32
+    return np.int16 if INT16.min <= low and high <= INT16.max else np.int32
 
 
 def _clear_padding(plane: np.ndarray, header: SliceHeader) -> int:

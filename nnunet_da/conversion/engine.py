@@ -16,12 +16,14 @@ from tqdm import tqdm
 
 from nnunet_da.conversion.case import PARTS, STOP, Job, convert_case
 from nnunet_da.conversion.dataset import DatasetSpecification, Output, ScanFolder, write_dataset_json
+from nnunet_da.conversion.lock import locked, refuse_busy
 from nnunet_da.conversion.log import write_log
 from nnunet_da.conversion.records import CaseRecord, read_records, remove_case
 from nnunet_da.conversion.scan import TRAINING, Loaded, Scan
 from nnunet_da.conversion.standing import (
     LOG,
     PLACEMENTS,
+    aside_of,
     drop_aside,
     is_finished,
     move_aside,
@@ -76,22 +78,28 @@ def convert_scans(
         pictures: draw a picture per case and a contact sheet.
 
     Raises:
-        UserError: repeated or bad case names, an output that is taken, a full disk, or Ctrl-C. What is done by then is kept, and the same
-            command continues.
+        UserError: repeated or bad case names, an output that is taken, in use or holds the input, a full disk, or Ctrl-C. What is done by
+            then is kept, and the same command continues.
     """
     output = ScanFolder(output) if isinstance(output, Path) else output
     plan = make_plan(scans, load, output, overwrite, pictures)
-    if not plan.jobs and not plan.vanished and not plan.replaced and is_finished(output):
+    if plan.changes_nothing and is_finished(output):
         return Conversion(output.folder, (), plan.skipped, {}, _warned(read_records(output.folder)))
-    _begin(output, plan)
+    for folder in (output.folder, *plan.replaced):
+        refuse_busy(folder)
     failed: dict[str, str] = {}
     try:
-        with _stoppable(output.folder / STOP):
+        _begin(output, plan)
+        with locked(output.folder), _stoppable(output.folder / STOP):
             _convert_all(plan.jobs, processes, failed)
             _finish(output, plan, failed, pictures)
     except KeyboardInterrupt:
         kept = len(read_records(output.folder))
         raise UserError(f"stopped: {kept} of {len(scans)} cases are done in {output.folder}; the same command continues") from None
+    except OSError as error:
+        raise UserError(
+            f"{output.folder} cannot be written ({error.strerror or error}): choose another output, or make room there"
+        ) from None
     finally:
         remove_parts(output.folder)
         if not read_records(output.folder):
@@ -111,6 +119,8 @@ def report(conversion: Conversion) -> int:
             print(f"pictures {sheets[0]}" + (f" and {len(sheets) - 1} more" if len(sheets) > 1 else ""))
     for case, reason in sorted(failed.items()):
         print(f"failed {case}: {' '.join(reason.split())}", file=sys.stderr)
+    if aside_of(conversion.folder).is_dir():
+        print(f"what this conversion replaces is kept in {aside_of(conversion.folder)} until every case is converted")
     if failed:
         kept = "the others are kept; the same command tries them again" if done + skipped else "nothing was written"
         print(f"error: {len(failed)} of {len(failed) + done + skipped} cases could not be converted, {kept}", file=sys.stderr)
@@ -159,7 +169,8 @@ def _finish(output: Output, plan: Plan, failed: dict[str, str], pictures: bool) 
 
         write_contact_sheets(folder, list(records.values()))
     remove_empty_folders(folder)
-    drop_aside(output)
+    if not failed:
+        drop_aside(folder)
     write_about(output, failed=failed, finished=True)
     training = sum(record.made_from["split"] == TRAINING for record in records.values())
     if isinstance(output, DatasetSpecification) and training:

@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_da.conversion.label_parts import bounds_xy, own_parts
+from nnunet_da.conversion.orientation import orientation_of
 from nnunet_da.conversion.scan import Placement
 from nnunet_da.errors import UserError
 
 LEFT, RIGHT = "left", "right"
 MARGIN_VOXELS = 5  # between a label and the edge of the window
+WIDE = 0.6  # of the field's width: a window that is wider shows more than one half of the body, or the field less than two
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Window:
     centre_height: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.width_mm, self.height_mm) <= 0 or (self.voxels is not None and self.voxels < 1):
+        edges_mm = np.array([self.width_mm, self.height_mm])
+        if not (np.isfinite(edges_mm) & (edges_mm > 0)).all() or (self.voxels is not None and self.voxels < 1):
             raise UserError(f"a window must be larger than 0, got {self.width_mm:g} x {self.height_mm:g} mm, {self.voxels} voxels")
         if not (0 <= self.centre_width <= 1 and 0 <= self.centre_height <= 1):
             raise UserError(f"the window's centre must be fractions from 0 to 1, got {self.centre_width:g} {self.centre_height:g}")
@@ -61,7 +65,7 @@ class Box:
 
 def to_lps(image: sitk.Image) -> sitk.Image:
     """Axes permuted and flipped so that x, y, z grow towards patient-left, posterior and superior as nearly as they can: no resampling."""
-    return sitk.DICOMOrient(image, "LPS")
+    return image if orientation_of(image.GetDirection()) == "LPS" else sitk.DICOMOrient(image, "LPS")
 
 
 def expected_box(image: sitk.Image, window: Window, side: str) -> Box:
@@ -106,10 +110,24 @@ def place_box(box: Box, label: np.ndarray) -> tuple[Box, np.ndarray, list[str]]:
     size_xy = label.shape[:0:-1]
     if not label.any():
         return box.inside(size_xy), label, []
-    kept = label if box.holds(_bounds(label)) else _of_this_side(box, label)
-    warnings = [] if kept is label else [f"{int((label > 0).sum() - (kept > 0).sum())} label voxels of the other side left out"]
-    placed, moved = _around(box, _bounds(kept), size_xy)
+    kept = label if box.holds(Box(*bounds_xy(label))) else own_parts(label, box.start, box.stop)
+    left_out = 0 if kept is label else np.count_nonzero(label) - np.count_nonzero(kept)
+    warnings = [f"{left_out} label voxels of the other side left out"] if left_out else []
+    placed, moved = _around(box, Box(*bounds_xy(kept)), size_xy)
     return placed.inside(size_xy), kept, warnings + moved
+
+
+def shows_one_hip(image: sitk.Image, expected: Box, placed: Box) -> bool:
+    """Whether the field of view may be too narrow for two hips, so that it cannot tell which one it shows.
+
+    Args:
+        image: in LPS.
+        expected: the window by its settings; one that reaches over the middle of the field is not on one side of it.
+        placed: the window that is cut out.
+    """
+    width = image.GetSize()[0]
+    across = expected.start[0] < width / 2 < expected.stop[0]
+    return across or placed.stop[0] - placed.start[0] > WIDE * width
 
 
 def crop(image: sitk.Image, box: Box) -> sitk.Image:
@@ -127,28 +145,6 @@ def mirror(image: sitk.Image) -> sitk.Image:
 def placement(original: sitk.Image, start_xyz: tuple[int, int, int], mirrored: bool) -> Placement:
     """What `restore` needs to bring a crop of `to_lps(original)` back."""
     return Placement(original.GetSize(), original.GetSpacing(), original.GetOrigin(), original.GetDirection(), "LPS", start_xyz, mirrored)
-
-
-def _bounds(label: np.ndarray) -> Box:
-    columns, rows = (np.flatnonzero(label.any(axis=axes)) for axes in ((0, 1), (0, 2)))
-    return Box((int(columns[0]), int(rows[0])), (int(columns[-1]) + 1, int(rows[-1]) + 1))
-
-
-def _of_this_side(box: Box, label: np.ndarray) -> np.ndarray:
-    """The label without the connected parts on the other half that do not reach into the window; the same array if there are none."""
-    parts = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray((label > 0).astype(np.uint8)), True))
-    reaching = np.unique(parts[:, box.start[1] : box.stop[1], box.start[0] : box.stop[0]])
-    middle = label.shape[2] / 2
-    voxels_per_column = np.stack([np.bincount(parts[:, :, x].ravel(), minlength=parts.max() + 1) for x in range(label.shape[2])], axis=1)
-    centres = voxels_per_column @ (np.arange(label.shape[2]) + 0.5) / voxels_per_column.sum(axis=1)
-    on_left = (box.start[0] + box.stop[0]) / 2 >= middle
-    others = [part for part in range(1, len(centres)) if part not in reaching and (centres[part] >= middle) != on_left]
-    if len(others) == len(centres) - 1:
-        raise UserError(
-            "the label must lie on the chosen side, but none of it reaches into the window and all of it lies on the other half of the "
-            "field of view: choose the other --side, or move the window with --centre"
-        )
-    return np.where(np.isin(parts, others), 0, label) if others else label
 
 
 def _around(box: Box, bounds: Box, size_xy: tuple[int, ...]) -> tuple[Box, list[str]]:

@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_da.conversion import scanco
-from nnunet_da.conversion.cases import IMAGE_SUFFIXES
+from nnunet_da.conversion.cases import IMAGE_SUFFIXES, case_name
+from nnunet_da.conversion.patient_splits import SPLITS, write_patient_splits
 from nnunet_da.conversion.scan import Scan
-from nnunet_da.conversion.splits import patient_folds
 from nnunet_da.errors import UserError
-from nnunet_da.outputs import write_whole
 
 SCAN_SUFFIXES = (".aim", ".isq")
 Labels = list[tuple[str, int | None]]  # name, value in the file; None: every voxel but 0
@@ -98,15 +96,15 @@ def find_files(source: str, *, scan: bool) -> dict[str, Path]:
     if len(parts) != 2:
         raise UserError(f"a pattern must hold one *, which stands for the case name, got '{source}'")
     suffixes = SCAN_SUFFIXES if scan else (".aim", *IMAGE_SUFFIXES)
-    case_name = re.compile("([^/]+)".join(map(re.escape, parts)))
+    of_case = re.compile("([^/]+)".join(map(re.escape, parts)))
     found: dict[str, tuple[str, Path]] = {}
     for path in _candidates("*".join(map(glob.escape, parts))):
         name, _ = _version(path)
-        match = case_name.fullmatch(name)
+        match = of_case.fullmatch(name)
         suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), None)
         if match and suffix and path.is_file() and not path.name.startswith("."):
             stem = match[1][: -len(suffix)] if match[1].lower().endswith(suffix) else match[1]
-            case = re.sub(r"[^A-Za-z0-9_.-]", "_", stem)
+            case = case_name(stem)
             if case in found and found[case][0] != name:
                 raise UserError(f"the case '{case}' has two files, {found[case][1]} and {path}: keep one, or give a pattern that finds one")
             found[case] = (name, path)
@@ -118,15 +116,11 @@ def find_files(source: str, *, scan: bool) -> dict[str, Path]:
 def write_slice_folds(folder: Path, scans: Sequence[Scan], converted: Sequence[str], folds: int) -> None:
     """Slices of one scan stay together: write splits_final.json by scan, which stock planning copies to where training looks."""
     path_of = {scan.case: str(scan.images[0]) for scan in scans}
-    names = sorted(set(converted) & path_of.keys())
-    groups = [path_of[name] for name in names]
-    folds = min(folds, len(set(groups)))
-    if folds < 2:
+    written = write_patient_splits(folder, {case: path_of[case] for case in converted if case in path_of}, folds)
+    if written:
+        print(f"folds {folder / SPLITS}: {written}, by scan; with several scans per person see `nnunet-da convert sites`")
+    else:
         print("one scan cannot be split into folds: nnU-Net would validate on slices beside those it trains on")
-        return
-    splits = patient_folds(names, groups, None, folds, seed=0)
-    write_whole(folder / "splits_final.json", json.dumps(splits, indent=2) + "\n")
-    print(f"folds {folder / 'splits_final.json'}: {folds}, by scan; with several scans per person see `nnunet-da convert sites`")
 
 
 def _refuse_repeated(kind: str, items: Sequence[object]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnunet_da.conversion.nifti_header import read_nifti_header
 from nnunet_da.conversion.nifti_voxels import refuse_damaged_nifti
 from nnunet_da.errors import UserError
 
@@ -34,6 +35,7 @@ def read_image(path: Path, dimensions: tuple[int, ...] = (3,)) -> sitk.Image:
             reader.ReadImageInformation()
             _refuse_wrong_kind(path, reader, dimensions)
             if reader.HasMetaDataKey("nifti_type"):
+                _refuse_missing_spacing(path)
                 refuse_damaged_nifti(path, {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()})
             image = reader.Execute()
     except RuntimeError as error:
@@ -119,6 +121,13 @@ def _refuse_wrong_kind(path: Path, reader: sitk.ImageFileReader, dimensions: tup
     if reader.GetDimension() not in dimensions:
         raise UserError(f"an image must have 3 dimensions, {path} has {reader.GetDimension()}: write one 3D file per volume")
     refuse_several_values(path, reader.GetNumberOfComponents(), reader.GetPixelID())
+
+
+def _refuse_missing_spacing(path: Path) -> None:
+    """ITK turns a spacing of 0 into 1 mm."""
+    header = read_nifti_header(path)
+    if header is not None and not all(np.isfinite(edge) and edge > 0 for edge in header.spacing_mm):
+        raise UserError(f"an image needs a spacing above 0 mm, {path} has {header.spacing_mm}: correct its header (pixdim)")
 
 
 def _last_line(error: Exception) -> str:

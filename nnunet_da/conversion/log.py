@@ -43,18 +43,19 @@ def log_rows(output: Output, scan: Scan, loaded: Loaded, facts: CaseFacts) -> It
         row["below_air_percent"] = "" if image.below_air is None else f"{100 * image.below_air:.4g}"
         first = channel == 0
         if first and facts.label_voxels is not None:
-            row |= _label_columns(output, scan, facts.label_voxels, math.prod(image.spacing_mm))
+            row |= _label_columns(output, scan, facts.label_voxels, image.spacing_mm)
         row["warnings"] = "; ".join(image.warnings + (facts.label_warnings + loaded.warnings) * first)
         yield row | (dict(loaded.notes) if first else {})
 
 
-def _label_columns(output: Output, scan: Scan, voxels: dict[int, int], voxel_mm3: float) -> dict[str, str]:
-    """Voxels per value with the background, volumes without; of a 2D image areas in mm2."""
+def _label_columns(output: Output, scan: Scan, voxels: dict[int, int], spacing_mm: tuple[float, ...]) -> dict[str, str]:
+    """Voxels per value with the background, volumes without; of a 2D image areas, in a column of their own."""
+    size = math.prod(spacing_mm)
     return {
         "label_input": str(scan.label),
         "label_output": output.label_file(scan),
         "label_voxels": " ".join(f"{value}:{count}" for value, count in voxels.items()),
-        "label_mm3": " ".join(f"{value}:{count * voxel_mm3:.6g}" for value, count in voxels.items() if value),
+        f"label_mm{len(spacing_mm)}": " ".join(f"{value}:{count * size:.6g}" for value, count in voxels.items() if value),
     }
 
 

@@ -7,7 +7,9 @@ likewise. The challenge's test scans have no open labels and are left alone.
 import argparse
 from dataclasses import replace
 
-from nnunet_da.conversion.public_sets import Part, add_set_arguments, codes_for, convert_parts, files_by_case, pairs
+from nnunet_da.conversion.public_cases import Part
+from nnunet_da.conversion.public_files import codes_for, files_by_case, pairs
+from nnunet_da.conversion.public_sets import add_set_arguments, convert_parts
 from nnunet_da.errors import UserError
 
 HELP = "MM-WHS 2017 whole-heart CT and MR (ct_train_1001_image.nii.gz, ..._label.nii.gz)"

@@ -9,7 +9,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_da.conversion.public_sets import Part, add_set_arguments, convert_parts, refuse_no_folder
+from nnunet_da.conversion.public_cases import Part
+from nnunet_da.conversion.public_files import refuse_no_folder
+from nnunet_da.conversion.public_sets import add_set_arguments, convert_parts
 from nnunet_da.errors import UserError
 
 if TYPE_CHECKING:

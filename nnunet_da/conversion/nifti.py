@@ -64,10 +64,13 @@ def load(scan: "Scan") -> "Loaded":
     """Read the files of one scan; a .nii.gz may be copied as it is."""
     from nnunet_da.conversion.images import read_image
     from nnunet_da.conversion.scan import Loaded
+    from nnunet_da.conversion.stated_orientation import orientation_warnings
 
     images = tuple(read_image(path) for path in scan.images)
     label = read_image(scan.label) if scan.label else None
-    return Loaded(images, label, unchanged=tuple(path if path.name.endswith(".nii.gz") else None for path in scan.images))
+    warnings = tuple(dict.fromkeys(text for path in scan.images for text in orientation_warnings(path)))
+    unchanged = tuple(path if path.name.endswith(".nii.gz") else None for path in scan.images)
+    return Loaded(images, label, warnings=warnings, unchanged=unchanged)
 
 
 def declared_labels(pairs: Sequence[str], json_file: Path | None) -> dict[str, int]:

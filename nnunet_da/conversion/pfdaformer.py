@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_da.conversion.public_sets import Part, add_set_arguments, choose, conversions, files_by_case, refuse_no_folder
+from nnunet_da.conversion.public_cases import Part, choose
+from nnunet_da.conversion.public_files import files_by_case, refuse_labels_alone, refuse_no_folder
+from nnunet_da.conversion.public_sets import add_set_arguments, conversions
 from nnunet_da.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,11 +115,7 @@ def _files(options: argparse.Namespace, prefixes: Sequence[str]) -> list[Files]:
 
 def _of_form(root: Path, form: str) -> Files:
     images, labels = (files_by_case(refuse_no_folder(root), pattern) for pattern in FORMS[form])
-    alone = sorted(labels.keys() - images.keys())
-    if alone:
-        raise UserError(
-            f"a label needs the image of its case, none for {labels[alone[0]]} ({len(alone)} in all): add it, or move the label"
-        )
+    refuse_labels_alone(images, labels)
     return {case: (path, labels.get(case)) for case, path in images.items()}
 
 

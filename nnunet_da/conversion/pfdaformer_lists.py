@@ -1,6 +1,5 @@
 """The case lists of the PF-DAformer release: duplicates removed and reported, leakage refused, folds written."""
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_da.conversion.engine import Conversion
+from nnunet_da.conversion.tables import read_table
 from nnunet_da.errors import CheckFailed, UserError
 from nnunet_da.outputs import write_whole
 
@@ -37,7 +37,7 @@ def read_lists(
         prefixes: of the centres that are converted; listed cases of others are passed over.
 
     Raises:
-        UserError: unreadable, columns missing, a path outside the data folder, or a listed case without files.
+        UserError: as `read_table`, a path outside the data folder, or a listed case without files.
         CheckFailed: a case in both lists.
     """
     if not train_files and not validation_files:
@@ -79,16 +79,7 @@ def write_splits(conversion: Conversion, lists: CaseLists, *, as_test: bool) -> 
 
 def _cases(file: Path, root: Path) -> list[str]:
     """Cases of one list, each once."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows, columns = list(reader), reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the case list {file} ({error}): give a CSV with the columns {', '.join(COLUMNS)}") from None
-    if not set(COLUMNS) <= set(columns) or any(not row[column] for row in rows for column in COLUMNS):
-        raise UserError(
-            f"a case list needs the columns {', '.join(COLUMNS)}, filled in each line, {file} has {', '.join(columns) or 'none'}"
-        )
+    rows = read_table(file, "the case list", COLUMNS).rows
     for row in rows:
         _refuse_outside(row["data_path"], row["case_name"], root, file)
     counts = Counter(row["case_name"] for row in rows)

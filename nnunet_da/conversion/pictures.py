@@ -17,7 +17,8 @@ from nnunet_da.conversion.checks import CaseFacts
 from nnunet_da.conversion.orientation import oriented_view
 from nnunet_da.conversion.scan import Loaded
 
-PLANE, MARGIN, LINE = 270, 26, 24  # pixels: a plane's longest side, the border its letters stand in, a line of text
+PLANE, MARGIN, LINE = 270, 38, 24  # pixels: a plane's longest side, the border its letters stand in, a line of text
+LETTER = 13  # pixels from a plane to the middle of its letters, far less than to those of the next plane
 CELL = PLANE + 2 * MARGIN
 WIDTH, HEADER = 3 * CELL, 4 * LINE + 8
 BONE_WINDOW_HU = (-500.0, 1300.0)
@@ -87,11 +88,16 @@ def _write_header(draw: ImageDraw.ImageDraw, case: str, loaded: Loaded, facts: C
     draw.text((8, 4), fit(case, WIDTH - 16, 18, bold=True), "white", font(18, bold=True))
     size, spacing = " x ".join(map(str, image.shape[::-1])), " x ".join(f"{edge:.3g}" for edge in image.spacing_mm[::-1])
     values = f"{image.minimum:g} to {image.maximum:g}{' HU' if image.below_air is not None else ''}"
-    text = "   ".join(part for part in (loaded.side, f"{size} voxels", f"{spacing} mm", values) if part)
+    text = "   ".join(part for part in (_side(loaded), f"{size} voxels", f"{spacing} mm", values) if part)
     draw.text((8, 6 + LINE), fit(text, WIDTH - 16, 15), "white", font(15))
     _write_legend(draw, facts.label_voxels, labels)
     warnings = [*facts.label_warnings, *loaded.warnings, *(text for facts_of in facts.images for text in facts_of.warnings)]
     draw.text((8, 6 + 3 * LINE), fit("; ".join(warnings), WIDTH - 16, 15), WARNING_COLOUR, font(15))
+
+
+def _side(loaded: Loaded) -> str:
+    mirrored = loaded.placement is not None and loaded.placement.mirrored
+    return ", ".join(part for part in (loaded.side, "mirrored" if mirrored else "") if part)
 
 
 def _write_legend(draw: ImageDraw.ImageDraw, voxels: Mapping[int, int] | None, labels: Mapping[str, int]) -> None:
@@ -199,7 +205,7 @@ def _paste_plane(picture: Image.Image, left: int, pixels: Image.Image, letters: 
     """Paste a plane in the middle of its cell and a letter at each of its sides."""
     x, y = left + CELL / 2, HEADER + CELL / 2
     picture.paste(pixels, (round(x - pixels.width / 2), round(y - pixels.height / 2)))
-    beside, above = (pixels.width + MARGIN) / 2, (pixels.height + MARGIN) / 2
+    beside, above = pixels.width / 2 + LETTER, pixels.height / 2 + LETTER
     draw = ImageDraw.Draw(picture)
     for letter, (right, down) in zip(letters, ((-beside, 0), (beside, 0), (0, -above), (0, above)), strict=False):
         draw.text((x + right, y + down), letter, "white", font(20, bold=True), anchor="mm")

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunet_da.conversion.images import read_image, refuse_other_grid, voxels_zyx
-from nnunet_da.conversion.public_sets import Codes
+from nnunet_da.conversion.public_files import Codes
 from nnunet_da.conversion.scan import Loaded, Scan
 from nnunet_da.errors import UserError
 

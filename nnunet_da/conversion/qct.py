@@ -4,12 +4,18 @@ Importing this module is cheap: the parts that read images are imported when the
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_da.conversion.options import add_output_arguments, output_of
 from nnunet_da.errors import UserError
 
+if TYPE_CHECKING:
+    from nnunet_da.conversion.scan import Scan
+
 HELP = "CT of the hip (DICOM series, NIfTI, NRRD, MetaImage or NumPy), masks as label maps, DICOM-SEG or RTSTRUCT"
+FOLDS = 5  # as many as nnU-Net's own
 SIDES = {"left": ("left",), "right": ("right",), "both": ("left", "right")}
 
 
@@ -81,7 +87,26 @@ def run(options: argparse.Namespace) -> int:
     channel_name = options.channel_name or ("QCT" if options.write_density else "CT")
     output = output_of(options, (channel_name,), dataset_labels(options), "nnunet-da convert qct")
     scans = find_scans(options)
-    return report(convert_scans(scans, load, output, overwrite=options.overwrite, processes=options.processes, pictures=options.pictures))
+    conversion = convert_scans(scans, load, output, overwrite=options.overwrite, processes=options.processes, pictures=options.pictures)
+    if options.dataset_id is not None and conversion.folder.is_dir():
+        _write_folds(conversion.folder, scans, {*conversion.done, *conversion.skipped})
+    return report(conversion)
+
+
+def _write_folds(folder: Path, scans: "Sequence[Scan]", converted: set[str]) -> None:
+    """With both sides, the left and the right femur of a scan must not be on two sides of a split."""
+    from nnunet_da.conversion.patient_splits import SPLITS, drop_stale_splits, write_patient_splits
+    from nnunet_da.conversion.scan import TRAINING
+
+    both = [scan for scan in scans if scan.case in converted and scan.split == TRAINING and scan.settings.both_sides]
+    if not both:
+        drop_stale_splits(folder, converted)
+        return
+    written = write_patient_splits(folder, {scan.case: str(scan.images[0]) for scan in both}, FOLDS)
+    if written:
+        print(f"folds {folder / SPLITS}: {written}, both femora of a scan together")
+    else:
+        print("one scan cannot be split into folds: nnU-Net would train on one femur and validate on the other")
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:

@@ -11,16 +11,18 @@ from nnunet_da.conversion.dicom import DicomSeries, read_dicom
 from nnunet_da.conversion.dicom_files import DICOM_SUFFIXES
 from nnunet_da.conversion.dicom_masks import Mask, read_dicom_mask
 from nnunet_da.conversion.dicom_pixels import AIR_HU
-from nnunet_da.conversion.femur_crop import LEFT, RIGHT, Box, crop, expected_box, mirror, place_box, placement, to_lps
-from nnunet_da.conversion.images import read_image, refuse_other_grid, voxels_zyx
+from nnunet_da.conversion.femur_crop import LEFT, RIGHT, Box, crop, expected_box, mirror, place_box, placement, shows_one_hip, to_lps
+from nnunet_da.conversion.images import read_image, refuse_other_grid
+from nnunet_da.conversion.label_values import renumbered
+from nnunet_da.conversion.orientation import orientation_of
 from nnunet_da.conversion.qct_scans import QctSettings
 from nnunet_da.conversion.scan import Loaded, Scan
+from nnunet_da.conversion.stated_orientation import orientation_warnings
 from nnunet_da.errors import UserError
 
 VERSION = 1  # of `load`: raised when it makes something else
 NO_BONE_BELOW_HU = 200
 METAL_ABOVE_HU = 3071  # the highest value of 12 bits
-LARGEST_LABEL = 65535
 
 
 def load(scan: Scan) -> Loaded:
@@ -31,10 +33,11 @@ def load(scan: Scan) -> Loaded:
     """
     settings: QctSettings = scan.settings
     series = _read_scan(scan.images[0], settings)
-    image = to_lps(series.image)
-    mask = None if scan.label is None else _read_mask(scan, image, series.frame_of_reference)
-    box, label, warnings = _place(image, mask, settings)
-    image = crop(image, box)
+    whole = placement(series.image, (0, 0, 0), settings.side == RIGHT)
+    series = replace(series, image=to_lps(series.image))  # the scan as it was is not kept: a worker holds three volumes at most
+    mask = None if scan.label is None else _read_mask(scan, series.image, series.frame_of_reference)
+    box, label, warnings = _place(series.image, mask, settings)
+    image = crop(series.image, box)
     warnings = [*series.warnings, *warnings, *_hu_warnings(image)]
     if settings.calibration and settings.write_density:
         image = settings.calibration.density_mg_cm3(image)
@@ -44,8 +47,8 @@ def load(scan: Scan) -> Loaded:
             label=None if label is None else crop(label, box),
             side=_side(settings),
             warnings=tuple(warnings),
-            notes=_notes(series, box, settings),
-            placement=placement(series.image, (*box.start, 0), settings.side == RIGHT),
+            notes=_notes(series, orientation_of(whole.direction), box, settings),
+            placement=replace(whole, start_xyz=(*box.start, 0)),
         ),
         settings,
     )
@@ -66,7 +69,9 @@ def _mirrored_if_right(loaded: Loaded, settings: QctSettings) -> Loaded:
 def _read_scan(path: Path, settings: QctSettings) -> DicomSeries:
     if _is_dicom(path):
         return read_dicom(path, settings.series)
-    return DicomSeries(_read_volume(path, settings), "", "", 0, ())
+    image = _read_volume(path, settings)
+    warnings = () if path.suffix.lower() in ARRAY_SUFFIXES else orientation_warnings(path, sides_matter=True)
+    return DicomSeries(image, "", "", 0, warnings)
 
 
 def _is_dicom(path: Path) -> bool:
@@ -90,37 +95,9 @@ def _read_mask(scan: Scan, image: sitk.Image, frame_of_reference: str) -> Mask:
         return read_dicom_mask(path, image, dict(enumerate(settings.label_sources, start=1)), frame_of_reference)
     label = to_lps(_read_volume(path, settings))
     refuse_other_grid(scan.images[0], image, path, label)
-    values = sitk.GetImageFromArray(_renumbered(path, voxels_zyx(label), settings))
+    values = renumbered(path, label, settings.label_sources, settings.other_sources, settings.drop_other_labels)
     values.CopyInformation(image)
     return Mask(values)
-
-
-def _renumbered(path: Path, voxels: np.ndarray, settings: QctSettings) -> np.ndarray:
-    """The dataset's label values (uint8) for those of a label map."""
-    low, high = float(voxels.min()), float(voxels.max())
-    whole = voxels.astype(np.int64, copy=False)
-    if low < 0 or high > LARGEST_LABEL or (np.issubdtype(voxels.dtype, np.floating) and (whole != voxels).any()):
-        raise UserError(f"a label map must hold integers from 0, {path} holds values from {low:g} to {high:g}: is it an image?")
-    present = np.flatnonzero(np.bincount(whole.ravel()))
-    value_of = {_number(source): value for value, group in enumerate(settings.label_sources, start=1) for source in group}
-    known = {0, *value_of, *map(_number, settings.other_sources)}
-    unknown = [int(value) for value in present if value not in known]
-    if unknown and not settings.drop_other_labels:
-        raise UserError(
-            f"the label {path} holds values nobody named: {', '.join(map(str, unknown[:8]))}: name them with --label NAME=VALUE, "
-            "or make them background with --drop-other-labels"
-        )
-    table = np.zeros(int(high) + 1, np.uint8)
-    for source, value in value_of.items():
-        if source < len(table):
-            table[source] = value
-    return table[whole]
-
-
-def _number(source: str) -> int:
-    if not source.isdecimal():
-        raise UserError(f"a label map has numbers, no names: give --label NAME=VALUE with its value, got '{source}'")
-    return int(source)
 
 
 def _place(image: sitk.Image, mask: Mask | None, settings: QctSettings) -> tuple[Box, sitk.Image | None, list[str]]:
@@ -131,32 +108,60 @@ def _place(image: sitk.Image, mask: Mask | None, settings: QctSettings) -> tuple
         return Box((0, 0), size_xy), mask.image if mask else None, warnings
     box = expected_box(image, settings.window, settings.side)
     if mask is None:
-        return box.inside(size_xy), None, warnings
-    placed, kept, moved = place_box(box, voxels_zyx(mask.image))
+        placed = box.inside(size_xy)
+        return placed, None, [*warnings, *_one_hip(image, box, placed, settings)]
+    stored = sitk.GetArrayViewFromImage(mask.image)
+    placed, kept, moved = place_box(box, stored)
+    warnings += [*_one_hip(image, box, placed, settings), *moved]
+    if kept is stored:
+        return placed, mask.image, warnings
     label = sitk.GetImageFromArray(kept)
     label.CopyInformation(image)
-    return placed, label, warnings + moved
+    return placed, label, warnings
+
+
+def _one_hip(image: sitk.Image, expected: Box, placed: Box, settings: QctSettings) -> list[str]:
+    """Where the field is narrow both windows show the same hip, and nothing in it tells which one that is."""
+    if not shows_one_hip(image, expected, placed):
+        return []
+    width_mm = image.GetSize()[0] * image.GetSpacing()[0]
+    if settings.both_sides:
+        raise UserError(
+            f"both femora need a field of view with a window on either half, this one is {width_mm:.0f} mm wide, perhaps of one hip: "
+            "convert it with --side left or --side right, or choose a smaller --window-mm"
+        )
+    return [f"field of view is {width_mm:.0f} mm wide, perhaps of one hip: the side is taken as told, look at the picture"]
 
 
 def _hu_warnings(image: sitk.Image) -> list[str]:
     """The engine looks at the lowest value; this at bone, metal and an offset applied twice."""
     voxels = sitk.GetArrayViewFromImage(image)
     highest = float(voxels.max())
-    below_air = voxels[voxels < AIR_HU]
-    twice = below_air.size > voxels.size / 5 and float(below_air.std()) > 1
+    below_air, deviation = _below_air(voxels)
+    twice = below_air > voxels.size / 5 and deviation > 1
     findings = {
         f"no value above {NO_BONE_BELOW_HU} HU: no bone, or a wrong rescale?": highest < NO_BONE_BELOW_HU,
         f"values up to {highest:.0f} HU: metal, or an extended range": highest > METAL_ABOVE_HU,
-        f"{100 * below_air.size / voxels.size:.0f} % of the voxels vary below {AIR_HU} HU: was the offset applied twice?": twice,
+        f"{100 * below_air / voxels.size:.0f} % of the voxels vary below {AIR_HU} HU: was the offset applied twice?": twice,
     }
     return [text for text, holds in findings.items() if holds]
 
 
-def _notes(series: DicomSeries, box: Box, settings: QctSettings) -> dict[str, str]:
+def _below_air(voxels: np.ndarray) -> tuple[int, float]:
+    """How many voxels lie below air, and their standard deviation; slice by slice, without a copy of the volume."""
+    count, total, squares = 0, 0.0, 0.0
+    for plane in voxels:
+        low = plane[plane < AIR_HU].astype(float)
+        count, total, squares = count + low.size, total + low.sum(), squares + (low**2).sum()
+    mean = total / max(count, 1)
+    return count, float(np.sqrt(max(squares / max(count, 1) - mean**2, 0)))
+
+
+def _notes(series: DicomSeries, orientation_before: str, box: Box, settings: QctSettings) -> dict[str, str]:
     calibration = settings.calibration.notes() if settings.calibration else {}
     return {
         "dicom_series": series.name,
-        "orientation_before": sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(series.image.GetDirection()),
+        "orientation_before": orientation_before,
         "window": box.text() if settings.window else "",
         "mirrored": "yes" if settings.side == RIGHT else "",
         "padding_voxels": str(series.padding_voxels),

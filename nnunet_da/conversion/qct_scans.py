@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nnunet_da.conversion.arrays import ARRAY_SUFFIXES, checked_orientation, read_spacings
 from nnunet_da.conversion.calibration import Calibration, read_rods
-from nnunet_da.conversion.cases import IMAGE_SUFFIXES
-from nnunet_da.conversion.dicom_files import DICOM_SUFFIXES
+from nnunet_da.conversion.cases import IMAGE_SUFFIXES, case_name
+from nnunet_da.conversion.dicom_files import DICOM_SUFFIXES, begins_like_dicom
 from nnunet_da.conversion.femur_crop import LEFT, RIGHT, Window
 from nnunet_da.conversion.qct import SIDES
 from nnunet_da.conversion.scan import TEST, TRAINING, Scan
@@ -26,6 +26,7 @@ class QctSettings:
 
     Attributes:
         side: "left" or "right".
+        both_sides: whether the scan's other side is converted too.
         window: what is cut out, None for the whole field of view.
         label_sources: per label value 1, 2, ... the values, segments or ROIs it is made of.
         other_sources: those of the other side, background here.
@@ -38,6 +39,7 @@ class QctSettings:
     """
 
     side: str = LEFT
+    both_sides: bool = False
     window: Window | None = None
     label_sources: tuple[tuple[str, ...], ...] = ()
     other_sources: tuple[str, ...] = ()
@@ -92,7 +94,7 @@ def _scans_of(options: argparse.Namespace, images: str, labels: str | None, spli
     settings = _Settings(options)
     for name, image in image_of.items():
         for side in SIDES[options.side]:
-            case = _case_name(name) + (f"_{side}" if options.side == "both" else "")
+            case = case_name(name) + (f"_{side}" if options.side == "both" else "")
             yield Scan(case, (image,), label_of.get(name), split, settings.of(name, image, side))
 
 
@@ -115,6 +117,7 @@ class _Settings:
         own_sources = tuple(own.values())
         return QctSettings(
             side=side,
+            both_sides=self.options.side == "both",
             window=self.window,
             label_sources=own_sources,
             other_sources=tuple(source for group in other.values() for source in group if not any(source in mine for mine in own_sources)),
@@ -172,9 +175,9 @@ def _matching(source: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Pat
     pattern = os.path.normpath(source)
     if pattern.count("*") != 1:
         raise UserError(f"a pattern must hold one *, which stands for the case name, got '{source}'")
-    case_name = re.compile(re.escape(pattern).replace(r"\*", "([^/]+)"))
+    of_case = re.compile(re.escape(pattern).replace(r"\*", "([^/]+)"))
     for found in sorted(glob.glob(pattern)):
-        path, match = Path(found), case_name.fullmatch(found)
+        path, match = Path(found), of_case.fullmatch(found)
         if match and (path.is_dir() or path.name.lower().endswith(suffixes)):
             yield _stem(match[1], suffixes), path
 
@@ -189,14 +192,22 @@ def _inside(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     files = [path for path in visible if path.is_file() and path.name.lower().endswith(suffixes)]
     folders = [path for path in visible if path.is_dir()]
-    if files and folders:
+    loose = files or [path for path in visible if path.is_file() and _may_be_slice(path)] if folders else []
+    if loose:  # a folder beside files is no case, so an empty one does no harm
+        folders = [path for path in folders if any(path.iterdir())]
+    if loose and folders:
         raise UserError(
-            f"{folder} holds image files ({files[0].name}) and folders ({folders[0].name}): use a pattern such as '{folder}/*/CT'"
+            f"{folder} holds {len(loose)} scan file(s) ({loose[0].name}) and folders ({folders[0].name}): give each case a folder, "
+            f"or use a pattern such as '{folder}/*/CT'"
         )
     if not files and not folders and visible:
         yield folder.resolve().name, folder  # the slices of one series
     yield from ((_stem(path.name, suffixes), path) for path in files)
     yield from ((path.name, path) for path in folders)
+
+
+def _may_be_slice(path: Path) -> bool:
+    return path.name.lower().endswith(DICOM_SUFFIXES) or begins_like_dicom(path)
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str:
@@ -211,10 +222,6 @@ def _refuse_unmatched(image_of: Mapping[str, Path], label_of: Mapping[str, Path]
         alone = [name for name in these if name not in those]
         if alone:
             raise UserError(f"{text} of the same name, there is none for {these[alone[0]]} ({len(alone)} in all): {advice}")
-
-
-def _case_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_") or "case"
 
 
 def _sources(pairs: list[str]) -> dict[str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nnunet_da import paths
 from nnunet_da.conversion.site_plan import CaseAtSite, SiteDataset
+from nnunet_da.conversion.standing import refuse_overlap
 from nnunet_da.datasets import RawDataset
 from nnunet_da.errors import UserError
 from nnunet_da.outputs import write_whole
@@ -35,12 +36,14 @@ def write_sites(source: RawDataset, sites: Sequence[SiteDataset], *, overwrite: 
     user), they are symbolic ones.
 
     Raises:
-        UserError: an id in use, splits that would be replaced, or no links at all; nothing is left then.
+        UserError: an id in use, files of the original in a dataset to be replaced, splits to be replaced, or no links at all; nothing
+            is left then.
     """
     raw = paths.nnunet_raw()
     for site in sites:
         _refuse_taken(source, site, overwrite)
-    splits = _splits_for_training(sites)
+    refuse_overlap((file for site in sites for file in _inputs(site)), (raw / site.folder_name for site in sites))
+    splits = _splits_for_training(sites)  # where none are made, old ones would name cases of the old dataset
     if not overwrite and (existing := [file for file in splits if file.exists()]):
         raise UserError(f"{existing[0]} is there already, and trained models may rest on it: add --overwrite to replace it")
     holder = Path(tempfile.mkdtemp(prefix=".splitting_", dir=raw))
@@ -51,9 +54,17 @@ def write_sites(source: RawDataset, sites: Sequence[SiteDataset], *, overwrite: 
     finally:
         shutil.rmtree(holder, ignore_errors=True)
     for file, content in splits.items():
-        file.parent.mkdir(exist_ok=True)
-        write_whole(file, content)
+        if content is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.parent.mkdir(exist_ok=True)
+            write_whole(file, content)
     return Written(tuple(raw / site.folder_name for site in sites), any(symbolic))
+
+
+def _inputs(site: SiteDataset) -> Iterator[Path]:
+    for case in (*site.training, *site.test):
+        yield from (*case.files.images, *([case.files.label] if case.files.label else []))
 
 
 def _refuse_taken(source: RawDataset, site: SiteDataset, overwrite: bool) -> None:
@@ -70,10 +81,12 @@ def _refuse_taken(source: RawDataset, site: SiteDataset, overwrite: bool) -> Non
         raise UserError(f"{site.folder_name} is there already: start at another id with -d, or replace it with --overwrite")
 
 
-def _splits_for_training(sites: Sequence[SiteDataset]) -> dict[Path, str]:
-    """File and content, where training looks for them; none where `nnUNet_preprocessed` is not set."""
+def _splits_for_training(sites: Sequence[SiteDataset]) -> dict[Path, str | None]:
+    """File, where training looks for it, and content, None where there shall be no file; nothing where `nnUNet_preprocessed` is not set."""
     folder = _optional(paths.nnunet_preprocessed)
-    return {folder / site.folder_name / SPLITS_FILE: _json(site.splits) for site in sites if site.splits and folder}
+    if folder is None:
+        return {}
+    return {folder / site.folder_name / SPLITS_FILE: _json(site.splits) if site.splits else None for site in sites}
 
 
 def _optional(find: Callable[[], Path]) -> Path | None:

@@ -1,12 +1,19 @@
 """Which case goes into which site's dataset, decided before anything is written."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nnunet_da.conversion.cases import Case
 from nnunet_da.conversion.site_cases import refuse_unfit_files, test_cases, training_cases
+from nnunet_da.conversion.site_checks import (
+    clean_names,
+    refuse_alike_patients,
+    refuse_mismatch,
+    refuse_shared_patients,
+    refuse_unknown_sites,
+)
 from nnunet_da.conversion.site_table import SiteTable
 from nnunet_da.conversion.splits import Split, hold_out, patient_folds
 from nnunet_da.datasets import RawDataset
@@ -83,12 +90,14 @@ def plan_sites(source: RawDataset, table: SiteTable, request: SplitRequest) -> l
     training, test = training_cases(source), test_cases(source)
     for case in (*training.values(), *test.values()):
         refuse_unfit_files(source, case)
-    _refuse_mismatch(source, table, [*training, *test])
+    refuse_mismatch(source, table, [*training, *test])
     sites = sorted({row.site for row in table.rows.values()})
-    names = _clean_names(sites)
-    _refuse_unknown_sites(request.unlabelled, sites)
+    names = clean_names(sites)
+    refuse_unknown_sites(request.unlabelled, sites)
     if not request.patients_per_site:
-        _refuse_shared_patients(table)
+        refuse_shared_patients(table)
+    if table.has_patients:
+        refuse_alike_patients(table, request.patients_per_site)
     kept, held = _with_hold_out(sites, _at_sites(training, table, request), _at_sites(test, table, request), request)
     members = [(names[site], [site]) for site in sites]
     if request.leave_one_out:
@@ -99,50 +108,6 @@ def plan_sites(source: RawDataset, table: SiteTable, request: SplitRequest) -> l
         _dataset(f"Dataset{request.first_id + index:03d}_{request.prefix}{name}", group, kept, held, request)
         for index, (name, group) in enumerate(members)
     ]
-
-
-def _refuse_mismatch(source: RawDataset, table: SiteTable, cases: Sequence[str]) -> None:
-    twice = {case for case in cases if cases.count(case) > 1} if len(set(cases)) < len(cases) else set()
-    if twice:
-        raise UserError(f"a case must be in imagesTr or imagesTs, '{min(twice)}' of {source.name} is in both: remove one")
-    for names, text in (
-        (set(cases) - table.rows.keys(), f"every case of {source.name} needs a line in {table.path}, missing for"),
-        (table.rows.keys() - set(cases), f"every line of {table.path} needs a case of {source.name}, there is none for"),
-    ):
-        if names:
-            raise UserError(f"{text} '{min(names)}' ({len(names)} in all): correct the table")
-
-
-def _clean_names(sites: Iterable[str]) -> dict[str, str]:
-    """Site -> what can stand in a dataset's name."""
-    names: dict[str, str] = {}
-    for site in sites:
-        name = re.sub(r"[^A-Za-z0-9]+", "_", site).strip("_")
-        if not name:
-            raise UserError(f"a site's name needs letters or digits, got '{site}': rename it in the table")
-        same = [other for other, taken in names.items() if taken.lower() == name.lower()]
-        if same:
-            raise UserError(f"the sites '{same[0]}' and '{site}' would get one name, {name}: are they one site? Rename one in the table")
-        names[site] = name
-    return names
-
-
-def _refuse_unknown_sites(asked: Iterable[str], sites: Sequence[str]) -> None:
-    for site in asked:
-        if site not in sites:
-            raise UserError(f"--unlabelled must name a site of the table, got '{site}': there are {', '.join(sites)}")
-
-
-def _refuse_shared_patients(table: SiteTable) -> None:
-    sites_of: dict[str, set[str]] = {}
-    for row in table.rows.values():
-        sites_of.setdefault(row.patient, set()).add(row.site)
-    shared = sorted(patient for patient, sites in sites_of.items() if len(sites) > 1)
-    if shared:
-        raise CheckFailed(
-            f"a patient must be in one site, '{shared[0]}' is in {' and '.join(sorted(sites_of[shared[0]]))} ({len(shared)} such in all): "
-            "the same person would be in source and target; correct the table, or add --patients-per-site if each site counts its own"
-        )
 
 
 def _refuse_too_few(members: Sequence[tuple[str, Sequence[str]]], sites: Sequence[str]) -> None:

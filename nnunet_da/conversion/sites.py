@@ -36,10 +36,10 @@ def run(options: argparse.Namespace) -> None:
     """Split, then say what came out and where."""
     from nnunet_da.conversion.site_datasets import write_sites
     from nnunet_da.conversion.site_plan import SplitRequest, plan_sites
-    from nnunet_da.conversion.site_table import read_table
+    from nnunet_da.conversion.site_table import read_site_table
     from nnunet_da.datasets import find_dataset
 
-    table = read_table(options.csv, options.stratify)
+    table = read_site_table(options.csv, options.stratify)
     if not table.has_patients:
         print("no column 'patient': every case counts as a patient of its own")
     request = SplitRequest(

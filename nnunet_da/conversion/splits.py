@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, isfinite
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def hold_out(
         UserError: nobody would stay or be held out, or as in `patient_folds`.
     """
     groups = _cases_of_patients(cases, patients)
-    count = ceil(round(amount * len(groups), 9)) if amount < 1 else int(amount)
+    count = 0 if not isfinite(amount) else ceil(round(amount * len(groups), 9)) if amount < 1 else int(amount)
     if not 0 < count < len(groups) or (amount >= 1 and amount != count):
         raise UserError(
             f"a hold-out must be a fraction below 1 or a whole number below the {len(groups)} patients there are, got {amount:g}"

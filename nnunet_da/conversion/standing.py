@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nnunet_da import paths
 from nnunet_da.conversion.case import PARTS, PICTURES
 from nnunet_da.conversion.dataset import FILE_ENDING, DatasetSpecification, Output
+from nnunet_da.conversion.lock import refuse_busy
 from nnunet_da.conversion.records import read_records
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import UserError
@@ -51,6 +52,7 @@ def find_standing(output: Output, overwrite: bool) -> list[Path]:
         UserError: the output is taken and may not be replaced.
     """
     check_folder(output.folder)
+    refuse_busy(output.folder)
     others = _other_datasets(output, overwrite) if isinstance(output, DatasetSpecification) else []
     if not output.folder.is_dir() or not any(output.folder.iterdir()):
         return others
@@ -65,10 +67,24 @@ def find_standing(output: Output, overwrite: bool) -> list[Path]:
     return [*others, output.folder]
 
 
+def refuse_overlap(sources: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """See that nothing that is read lies in what is written or replaced, nor the other way round; links are followed.
+
+    Raises:
+        UserError: it does.
+    """
+    written = [output.resolve() for output in outputs]
+    for source in set(sources):
+        for place in {source.resolve(), source.parent.resolve() / source.name}:
+            for output in written:
+                if place.is_relative_to(output) or output.is_relative_to(place):
+                    raise UserError(f"the input must lie outside the output, {source} and {output} overlap: choose another output")
+
+
 def move_aside(output: Output, folders: list[Path]) -> None:
-    """Hide what will be replaced beside the output until the new conversion stands."""
+    """Hide what will be replaced beside the output."""
     for folder in folders:
-        aside = _aside(output)
+        aside = aside_of(output.folder)
         aside.mkdir(exist_ok=True)
         if (aside / folder.name).exists():  # of a killed run: the folder itself is that run's unfinished work
             shutil.rmtree(folder)
@@ -76,14 +92,19 @@ def move_aside(output: Output, folders: list[Path]) -> None:
             folder.rename(aside / folder.name)
 
 
-def drop_aside(output: Output) -> None:
+def aside_of(folder: Path) -> Path:
+    """Where what an output folder replaces is kept until every case of the new one is converted."""
+    return folder.absolute().parent / f".replaced_{folder.name}"
+
+
+def drop_aside(folder: Path) -> None:
     """Remove what was replaced."""
-    shutil.rmtree(_aside(output), ignore_errors=True)
+    shutil.rmtree(aside_of(folder), ignore_errors=True)
 
 
 def undo(output: Output) -> None:
     """Leave nothing of a conversion without a case behind, and put back what it should have replaced."""
-    folder, aside = output.folder, _aside(output)
+    folder, aside = output.folder, aside_of(output.folder)
     shutil.rmtree(folder / PICTURES, ignore_errors=True)
     remove_empty_folders(folder)
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= {ABOUT, LOG}:
@@ -107,10 +128,6 @@ def remove_empty_folders(folder: Path) -> None:
     for inner in [*(path for path in folder.glob("*") if path.is_dir()), folder]:
         if inner.is_dir() and not any(inner.iterdir()):
             inner.rmdir()
-
-
-def _aside(output: Output) -> Path:
-    return output.folder.absolute().parent / f".replaced_{output.folder.name}"
 
 
 def _other_datasets(output: DatasetSpecification, overwrite: bool) -> list[Path]:

@@ -13,7 +13,7 @@ from nnunet_da.conversion.case import Job
 from nnunet_da.conversion.dataset import DatasetSpecification, Output
 from nnunet_da.conversion.records import CaseRecord, made_from, outputs_intact, read_records
 from nnunet_da.conversion.scan import TRAINING, Loaded, Scan
-from nnunet_da.conversion.standing import find_standing
+from nnunet_da.conversion.standing import aside_of, find_standing, refuse_overlap
 from nnunet_da.errors import UserError
 
 CASE_NAME = r"(?!contact_sheet)\w[\w.-]*"  # a case's picture stands beside the contact sheet
@@ -29,6 +29,11 @@ class Plan:
     skipped: tuple[str, ...]
     vanished: tuple[CaseRecord, ...] = ()
     replaced: list[Path] = field(default_factory=list)
+    unfinished: bool = False  # a replaced conversion still waits for this one to be whole
+
+    @property
+    def changes_nothing(self) -> bool:
+        return not (self.jobs or self.vanished or self.replaced or self.unfinished)
 
 
 def make_plan(scans: Sequence[Scan], load: Callable[[Scan], Loaded], output: Output, overwrite: bool, pictures: bool) -> Plan:
@@ -40,6 +45,7 @@ def make_plan(scans: Sequence[Scan], load: Callable[[Scan], Loaded], output: Out
     _refuse_bad_scans(scans, output)
     replaced = find_standing(output, overwrite)
     folder = output.folder
+    refuse_overlap((source for scan in scans for source in (*scan.images, *([scan.label] if scan.label else []))), (folder, *replaced))
     records = {} if folder in replaced else read_records(folder)
     jobs = {scan.case: Job(scan, load, output, folder, made_from(scan, load), pictures) for scan in scans}
     vanished = {case: record for case, record in records.items() if case not in jobs}
@@ -52,7 +58,9 @@ def make_plan(scans: Sequence[Scan], load: Callable[[Scan], Loaded], output: Out
             tqdm(threads.map(lambda record: outputs_intact(folder, record), same), total=len(same), desc="verifying", disable=None)
         )
     skipped = tuple(record.case for record, is_intact in zip(same, intact, strict=True) if is_intact)
-    return Plan([job for case, job in jobs.items() if case not in skipped], skipped, tuple(vanished.values()), replaced)
+    return Plan(
+        [job for case, job in jobs.items() if case not in skipped], skipped, tuple(vanished.values()), replaced, aside_of(folder).is_dir()
+    )
 
 
 def _refuse_changes(folder: Path, vanished: dict[str, CaseRecord], changed: dict[str, CaseRecord], jobs: dict[str, Job]) -> None:

@@ -5,19 +5,21 @@ has the institute, the scanner and the release's split of each subject.
 """
 
 import argparse
-import csv
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_da.conversion.public_sets import Part, add_set_arguments, convert_parts, refuse_no_folder
+from nnunet_da.conversion.public_cases import Part
+from nnunet_da.conversion.public_files import refuse_no_folder
+from nnunet_da.conversion.public_sets import add_set_arguments, convert_parts
 from nnunet_da.errors import UserError
 
 if TYPE_CHECKING:
     from nnunet_da.conversion.public_labels import Classes
     from nnunet_da.conversion.scan import Scan
+    from nnunet_da.conversion.tables import Row
 
 HELP = "TotalSegmentator CT and MR (s0001/ct.nii.gz, s0001/segmentations/femur_left.nii.gz), the classes you choose"
 
@@ -78,7 +80,7 @@ def _scans(options: argparse.Namespace, classes: "Classes") -> tuple[str, list["
     for scan in scans:
         _refuse_missing_masks(scan)
     if options.official_split:
-        scans = [replace(scan, split=TEST) if rows[scan.case].get("split") == "test" else scan for scan in scans]
+        scans = [replace(scan, split=TEST) if rows[scan.case]["split"] == "test" else scan for scan in scans]
     return modality, scans if options.keep_empty else _not_empty(scans, options.processes)
 
 
@@ -93,23 +95,17 @@ def _images(root: Path, modality: str | None) -> tuple[str, dict[str, Path]]:
     return kinds[0], found[kinds[0]]
 
 
-def _meta(file: Path) -> dict[str, dict[str, str]]:
-    """Subject -> row."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--where and --official-split need the release's meta.csv, {file} could not be read: {error}") from None
-    lines = text.splitlines()
-    rows = list(csv.DictReader(lines, delimiter=";" if ";" in (lines or [""])[0] else ","))
-    if not rows or "image_id" not in rows[0]:
-        raise UserError(f"{file} must have a column image_id, as in the release: take the meta.csv that came with the scans")
-    return {row["image_id"]: row for row in rows}
+def _meta(file: Path) -> dict[str, "Row"]:
+    """Subject -> row of the release's table, which `--where` and `--official-split` need."""
+    from nnunet_da.conversion.tables import read_table
+
+    return {row["image_id"]: row for row in read_table(file, "the release's table", ["image_id"]).rows}
 
 
-def _answers(row: dict[str, str], text: str) -> bool:
+def _answers(row: "Row", text: str) -> bool:
     column, _, value = text.partition("=")
-    if column not in row or not value:
-        raise UserError(f"--where must be COLUMN=VALUE with a column of meta.csv ({', '.join(row)}), got '{text}'")
+    if column.casefold() not in row.values or not value:
+        raise UserError(f"--where must be COLUMN=VALUE with a column of meta.csv ({', '.join(row.values)}), got '{text}'")
     return row[column] == value
 
 

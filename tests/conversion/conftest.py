@@ -41,6 +41,37 @@ def write_image() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def voxels_of() -> Callable[[Path], np.ndarray]:
+    """Voxels (Z, Y, X) of a file."""
+    return lambda path: sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+@pytest.fixture
+def place_of() -> Callable[[Path, int], tuple[float, ...]]:
+    """Physical position (LPS, mm) of the one voxel of a value."""
+
+    def find(path: Path, value: int) -> tuple[float, ...]:
+        image = sitk.ReadImage(str(path))
+        ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
+        return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
+
+    return find
+
+
+@pytest.fixture
+def error_of(raw: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line of error of a refused command, which wrote nothing: give it the exit code."""
+
+    def read(status: int, expected: int = 2) -> str:
+        assert status == expected
+        assert list(raw.iterdir()) == []
+        (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+        return line
+
+    return read
+
+
+@pytest.fixture
 def scans(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
     """Folder `images` with scans a and b, folder `labels` with their label maps (values 0 and 1)."""
     for number, name in enumerate("ab"):

@@ -113,6 +113,11 @@ def test_orientations():
     assert [checked_orientation(text) for text in ("LPS", "ras", "SAL")] == ["LPS", "RAS", "SAL"]
 
 
+def test_spacing_table_as_a_spreadsheet_saves_it(tmp_path):
+    (tmp_path / "spacing.csv").write_bytes(b"\xef\xbb\xbfCase ; Z_mm; y_mm;x_mm\r\n a ;2.5; 0.8 ;0.7\r\n;;;\r\n")
+    assert read_spacings(tmp_path / "spacing.csv") == {"a": (2.5, 0.8, 0.7)}
+
+
 def test_spacing_table(tmp_path):
     table = tmp_path / "spacing.csv"
     table.write_text("case,z_mm,y_mm,x_mm\na,2.5,0.8,0.7\nb,3,1,1\n")
@@ -123,7 +128,7 @@ def test_spacing_table(tmp_path):
     ("text", "words"),
     [
         ("case,z,y,x\na,1,1,1\n", "columns"),
-        ("case,z_mm,y_mm,x_mm\na,1,1\n", "'a'"),
+        ("case,z_mm,y_mm,x_mm\na,1,1\n", "value for 'x_mm' in line 2"),
         ("case,z_mm,y_mm,x_mm\na,1,1,0\n", "above 0"),
         ("case,z_mm,y_mm,x_mm\na,1,1,inf\n", "above 0"),
         ("case,z_mm,y_mm,x_mm\na,1,1,1\na,1,1,2\n", "twice"),
@@ -134,5 +139,5 @@ def test_refused_spacing_tables(tmp_path, text, words):
     (tmp_path / "spacing.csv").write_text(text)
     with pytest.raises(UserError, match=words):
         read_spacings(tmp_path / "spacing.csv")
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_spacings(tmp_path / "none.csv")

@@ -2,23 +2,11 @@ import csv
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from nnunet_da.cli.main import main
 
 SHAPE = (5, 6, 7)
 MARK = (1, 2, 5)  # Z, Y, X, off every axis of symmetry
-
-
-def place_of(path, value):
-    """Physical position (LPS, mm) of the one voxel of a value."""
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
 @pytest.fixture
@@ -44,7 +32,7 @@ def convert(raw, release):
     return run
 
 
-def test_voxels_places_and_the_abdomen_of_the_studies(convert, raw, release):
+def test_voxels_places_and_the_abdomen_of_the_studies(convert, raw, release, place_of, voxels_of):
     assert convert() == 0
     original, written = release / "RawData/Training/img/img0002.nii.gz", raw / "Dataset201_BTCV/imagesTr/img0002_0000.nii.gz"
     assert np.array_equal(voxels_of(written), voxels_of(original))
@@ -63,14 +51,14 @@ def test_meaning_of_channel_and_labels(convert, raw):
     assert description["channel_names"] == {"0": "CT"}
 
 
-def test_chosen_organs_are_numbered_as_named(convert, raw):
+def test_chosen_organs_are_numbered_as_named(convert, raw, voxels_of):
     assert convert("--organs", "pancreas", "spleen") == 0
     label = voxels_of(raw / "Dataset201_BTCV/labelsTr/img0001.nii.gz")
     assert label[0, 0, :5].tolist() == [0, 0, 0, 1, 0]
     assert label[MARK] == 2
 
 
-def test_all_thirteen_organs_keep_the_numbers_of_the_release(convert, raw, release):
+def test_all_thirteen_organs_keep_the_numbers_of_the_release(convert, raw, release, voxels_of):
     assert convert("--organs", "all") == 0
     written = voxels_of(raw / "Dataset201_BTCV/labelsTr/img0001.nii.gz")
     assert np.array_equal(written, voxels_of(release / "RawData/Training/label/label0001.nii.gz"))
@@ -121,48 +109,40 @@ def test_swapped_kidneys_are_noticed(convert, raw, release, write_image):
     assert "lies to the right" not in rows["img0001"]["warnings"]
 
 
-def error_of(capfd, status, raw):
-    """The one line of error of a refused command, which wrote nothing."""
-    assert status == 2
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def test_missing_label_is_refused(convert, raw, release, capfd):
+def test_missing_label_is_refused(convert, release, error_of):
     (release / "RawData/Training/label/label0002.nii.gz").unlink()
-    assert "'img0002'" in error_of(capfd, convert(), raw)
+    assert "'img0002'" in error_of(convert())
 
 
-def test_label_without_image_is_refused(convert, raw, release, capfd):
+def test_label_without_image_is_refused(convert, release, error_of):
     (release / "RawData/Training/img/img0002.nii.gz").unlink()
-    assert "label0002.nii.gz" in error_of(capfd, convert(), raw)
+    assert "label0002.nii.gz" in error_of(convert())
 
 
-def test_the_same_case_twice_is_refused(convert, raw, release, write_image, capfd):
+def test_the_same_case_twice_is_refused(convert, release, write_image, error_of):
     write_image(release / "RawData/Training/more/img0001.nii.gz", np.zeros(SHAPE, np.int16))
-    assert "'img0001' has two files" in error_of(capfd, convert(), raw)
+    assert "'img0001' has two files" in error_of(convert())
 
 
-def test_empty_folder_is_refused(raw, tmp_path, capfd):
+def test_empty_folder_is_refused(tmp_path, error_of):
     (tmp_path / "empty").mkdir()
     status = main(["convert", "btcv", "-i", str(tmp_path / "empty"), "-d", "201", "--name", "BTCV"])
-    assert "no case" in error_of(capfd, status, raw)
+    assert "no case" in error_of(status)
 
 
-def test_incomplete_published_split_is_refused(convert, raw, capfd):
-    assert "img0030" in error_of(capfd, convert("--paper-split"), raw)
+def test_incomplete_published_split_is_refused(convert, error_of):
+    assert "img0030" in error_of(convert("--paper-split"))
 
 
 @pytest.mark.parametrize("text", ["img0005\n", "", "img0001\nimg0001\n"])
-def test_bad_case_list_is_refused(convert, raw, tmp_path, capfd, text):
+def test_bad_case_list_is_refused(convert, tmp_path, text, error_of):
     (tmp_path / "cases.txt").write_text(text)
-    assert "cases.txt" in error_of(capfd, convert("--cases", str(tmp_path / "cases.txt")), raw)
+    assert "cases.txt" in error_of(convert("--cases", str(tmp_path / "cases.txt")))
 
 
 @pytest.mark.parametrize("organs", [("heart",), ("liver", "liver")])
-def test_unknown_or_repeated_organ_is_refused(convert, raw, capfd, organs):
-    assert organs[-1] in error_of(capfd, convert("--organs", *organs), raw)
+def test_unknown_or_repeated_organ_is_refused(convert, organs, error_of):
+    assert organs[-1] in error_of(convert("--organs", *organs))
 
 
 def test_label_value_the_set_does_not_have_fails_that_case_alone(convert, raw, release, write_image, capfd):

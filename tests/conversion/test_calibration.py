@@ -44,6 +44,11 @@ def test_one_table_for_all_cases_or_one_per_case(tmp_path):
     assert {case: round(fit.slope, 9) for case, fit in read_rods(table).items()} == {"a": 0.8, "b": 1.0}
 
 
+def test_table_as_a_spreadsheet_saves_it(tmp_path):
+    (tmp_path / "rods.csv").write_text("Rod\tNominal_mg_cm3\tMeasured_HU\n w \t0\t0\n\t\t\nb\t100\t125 \n")
+    assert read_rods(tmp_path / "rods.csv")[""].slope == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

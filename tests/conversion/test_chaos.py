@@ -24,12 +24,6 @@ def place_mm(z, y, x):
     return ORIGIN_MM + z * SPACING_MM[0] * NORMAL + y * SPACING_MM[1] * ALONG_COLUMN + x * SPACING_MM[2] * ALONG_ROW
 
 
-def place_of(path, value):
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
 def scan(seed):
     voxels = np.random.default_rng(seed).integers(0, 900, SHAPE).astype(np.int16)
     voxels[MARK] = 1500
@@ -103,18 +97,7 @@ def convert(raw, release):
     return run
 
 
-def error_of(capfd, status, raw):
-    assert status == 2
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
-def test_masks_lie_on_the_slices_of_their_names(convert, raw):
+def test_masks_lie_on_the_slices_of_their_names(convert, raw, place_of, voxels_of):
     assert convert() == 0
     image, label = raw / "Dataset801_Chaos/imagesTr/chaos_mr_13_0000.nii.gz", raw / "Dataset801_Chaos/labelsTr/chaos_mr_13.nii.gz"
     assert np.array_equal(voxels_of(image), scan(13))
@@ -127,7 +110,7 @@ def test_masks_lie_on_the_slices_of_their_names(convert, raw):
     assert "lies to the right" not in (raw / "Dataset801_Chaos/conversion.csv").read_text()
 
 
-def test_slices_in_another_order_of_names(convert, raw, release):
+def test_slices_in_another_order_of_names(convert, raw, release, place_of):
     """Names that follow the positions: the masks still belong to the slices of their names."""
     folder = release / "Train_Sets/MR/13/T2SPIR"
     for kind, ending in (("DICOM_anon", "dcm"), ("Ground", "png")):
@@ -138,7 +121,7 @@ def test_slices_in_another_order_of_names(convert, raw, release):
     np.testing.assert_allclose(place_of(label, 4), place_mm(*MARK), atol=1e-3)
 
 
-def test_both_phases_as_channels(convert, raw, release):
+def test_both_phases_as_channels(convert, raw, release, place_of, voxels_of):
     (release / "Train_Sets/MR/13").rename(release / "Train_Sets/13")
     assert convert("--sequence", "T1DUAL") == 0
     dataset = raw / "Dataset801_Chaos"
@@ -148,14 +131,14 @@ def test_both_phases_as_channels(convert, raw, release):
     np.testing.assert_allclose(place_of(dataset / "labelsTr/chaos_mr_01.nii.gz", 4), place_mm(*MARK), atol=1e-3)
 
 
-def test_masks_of_the_in_phase_serve_the_out_phase(convert, raw, release):
+def test_masks_of_the_in_phase_serve_the_out_phase(convert, raw, release, place_of):
     (release / "Train_Sets/MR/13").rename(release / "Train_Sets/13")
     assert convert("--sequence", "T1OutPhase") == 0
     np.testing.assert_allclose(place_of(raw / "Dataset801_Chaos/labelsTr/chaos_mr_01.nii.gz", 4), place_mm(*MARK), atol=1e-3)
 
 
 @pytest.mark.parametrize("one_bit", [False, True])
-def test_ct_as_source_and_mr_as_target_share_the_liver(convert, raw, release, one_bit):
+def test_ct_as_source_and_mr_as_target_share_the_liver(convert, raw, release, one_bit, place_of, voxels_of):
     if one_bit:
         write_one_bit_pngs(release / "Train_Sets/CT/2/Ground")
     target = ("--target-sequence", "T2SPIR", "--target-id", "802", "--target-name", "ChaosMR")
@@ -251,22 +234,22 @@ def test_phases_on_different_grids_fail(convert, release, capfd):
     assert "share one grid" in capfd.readouterr().err
 
 
-def test_missing_ground_folder_is_refused(convert, raw, release, capfd):
+def test_missing_ground_folder_is_refused(convert, release, error_of):
     (release / "Train_Sets/MR/13/T2SPIR/Ground").rename(release / "elsewhere")
-    assert "'chaos_mr_13'" in error_of(capfd, convert(), raw)
+    assert "'chaos_mr_13'" in error_of(convert())
 
 
-def test_empty_folder_is_refused(raw, tmp_path, capfd):
+def test_empty_folder_is_refused(tmp_path, error_of):
     (tmp_path / "empty").mkdir()
-    assert "Train_Sets/MR" in error_of(capfd, main(["convert", "chaos", "-i", str(tmp_path / "empty"), "-d", "801", "--name", "C"]), raw)
+    assert "Train_Sets/MR" in error_of(main(["convert", "chaos", "-i", str(tmp_path / "empty"), "-d", "801", "--name", "C"]))
 
 
-def test_split_of_the_ct_is_not_known(convert, raw, capfd):
-    assert "no published split" in error_of(capfd, convert("--sequence", "CT", "--paper-split"), raw)
+def test_split_of_the_ct_is_not_known(convert, error_of):
+    assert "no published split" in error_of(convert("--sequence", "CT", "--paper-split"))
 
 
-def test_ct_shows_the_liver_alone(convert, raw, capfd):
-    assert "'spleen'" in error_of(capfd, convert("--sequence", "CT", "--organs", "liver", "spleen"), raw)
+def test_ct_shows_the_liver_alone(convert, error_of):
+    assert "'spleen'" in error_of(convert("--sequence", "CT", "--organs", "liver", "spleen"))
 
 
 def test_folder_without_slices_fails(convert, release, capfd):

@@ -2,22 +2,11 @@ import json
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from nnunet_da.cli.main import main
 
 SHAPE = (4, 6, 8)
 MARK = (2, 4, 1)  # Z, Y, X
-
-
-def place_of(path, value):
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
 def scan(seed):
@@ -48,14 +37,7 @@ def convert(raw, release):
     return run
 
 
-def error_of(capfd, status, raw):
-    assert status == 2
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def test_source_and_target_in_one_command(convert, raw, release):
+def test_source_and_target_in_one_command(convert, raw, release, place_of, voxels_of):
     assert convert("--target-id", "402", "--target-name", "hrT2") == 0
     source, target = raw / "Dataset401_ceT1", raw / "Dataset402_hrT2"
     for dataset, sequence in ((source, "ceT1"), (target, "hrT2")):
@@ -89,17 +71,15 @@ def test_values_of_the_2023_release_are_refused(convert, release, write_image, c
     assert "also holds 3" in capfd.readouterr().err
 
 
-def test_missing_source_label_is_refused(convert, raw, release, capfd):
+def test_missing_source_label_is_refused(convert, release, error_of):
     (release / "source_training/crossmoda_2_Label.nii.gz").unlink()
-    assert "'crossmoda_2'" in error_of(capfd, convert(), raw)
+    assert "'crossmoda_2'" in error_of(convert())
 
 
-def test_hrt2_cannot_be_the_source(convert, raw, capfd):
-    assert "ceT1" in error_of(capfd, convert("--sequence", "hrT2", "--target-id", "402", "--target-name", "B"), raw)
+def test_hrt2_cannot_be_the_source(convert, error_of):
+    assert "ceT1" in error_of(convert("--sequence", "hrT2", "--target-id", "402", "--target-name", "B"))
 
 
-def test_empty_folder_is_refused(raw, tmp_path, capfd):
+def test_empty_folder_is_refused(tmp_path, error_of):
     (tmp_path / "empty").mkdir()
-    assert "no case of ceT1" in error_of(
-        capfd, main(["convert", "crossmoda", "-i", str(tmp_path / "empty"), "-d", "401", "--name", "A"]), raw
-    )
+    assert "no case of ceT1" in error_of(main(["convert", "crossmoda", "-i", str(tmp_path / "empty"), "-d", "401", "--name", "A"]))

@@ -2,22 +2,11 @@ import json
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from nnunet_da.cli.main import main
 
 SHAPE = (5, 6, 8)
 MARK = (4, 1, 2)  # Z, Y, X
-
-
-def place_of(path, value):
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
 def scan(seed):
@@ -57,14 +46,7 @@ def convert(raw, release):
     return run
 
 
-def error_of(capfd, status, raw):
-    assert status == 2
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def test_voxels_places_and_names(convert, raw, release):
+def test_voxels_places_and_names(convert, raw, release, place_of, voxels_of):
     assert convert() == 0
     dataset = raw / "Dataset501_Pelvis"
     names = ["dataset6_CLINIC_0001", "dataset6_CLINIC_0002", "dataset7_CLINIC_metal_0000"]
@@ -78,7 +60,7 @@ def test_voxels_places_and_names(convert, raw, release):
     assert "lies to the right" not in (dataset / "conversion.csv").read_text()
 
 
-def test_parts_and_bones_are_chosen(convert, raw):
+def test_parts_and_bones_are_chosen(convert, raw, voxels_of):
     assert convert("--parts", "6", "--bones", "hip_left", "hip_right") == 0
     labels = raw / "Dataset501_Pelvis/labelsTr"
     assert len(list(labels.iterdir())) == 2
@@ -94,7 +76,7 @@ def test_parts_and_bones_are_chosen(convert, raw):
         ("dataset5_0507688_Image", "Cervix/img/0507688-Image.nii.gz"),
     ],
 )
-def test_images_of_other_sets_are_found_by_their_own_names(convert, raw, release, write_image, mask_name, image):
+def test_images_of_other_sets_are_found_by_their_own_names(convert, raw, release, write_image, mask_name, image, voxels_of):
     write_image(release / f"CTPelvic1K_{mask_name[:8]}_mask_mappingback/{mask_name}_mask_4label.nii.gz", mask())
     write_image(release / image, scan(9))
     write_image(release / "kits19/data/case_00099/imaging.nii.gz", scan(10))  # no mask: not of this set
@@ -110,19 +92,19 @@ def test_images_without_mask_may_be_a_target(convert, raw, release):
     assert len(list((raw / "Dataset501_Pelvis/imagesTr").iterdir())) == 3
 
 
-def test_missing_mask_is_refused(convert, raw, release, capfd):
+def test_missing_mask_is_refused(convert, release, error_of):
     next(release.rglob("*0002_mask_4label.nii.gz")).unlink()
-    assert "'dataset6_CLINIC_0002'" in error_of(capfd, convert(), raw)
+    assert "'dataset6_CLINIC_0002'" in error_of(convert())
 
 
-def test_mask_without_image_is_refused(convert, raw, release, capfd):
+def test_mask_without_image_is_refused(convert, release, error_of):
     next(release.rglob("*0002_data.nii.gz")).unlink()
-    assert "0002_mask_4label" in error_of(capfd, convert(), raw)
+    assert "0002_mask_4label" in error_of(convert())
 
 
-def test_the_same_case_twice_is_refused(convert, raw, release, write_image, capfd):
+def test_the_same_case_twice_is_refused(convert, release, write_image, error_of):
     write_image(release / "copy/dataset6_CLINIC_0001_data.nii.gz", scan(1))
-    assert "has two files" in error_of(capfd, convert(), raw)
+    assert "has two files" in error_of(convert())
 
 
 def test_mirrored_mask_is_noticed(convert, raw, release, write_image):

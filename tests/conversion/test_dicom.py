@@ -170,6 +170,76 @@ def test_padding_value_that_tissue_has_is_left(tmp_path, write_dicom):
     assert series.padding_voxels == 0
 
 
+def test_empty_file_is_a_lost_slice(tmp_path, stored, write_dicom):
+    """The last slice: nothing in the geometry of the others would tell."""
+    paths = write_dicom(tmp_path / "a", stored)
+    paths[-1].write_bytes(b"")
+    text = error_of(tmp_path / "a")
+    assert "no content" in text
+    assert str(paths[-1]) in text
+
+
+def test_unknown_files_passed_over_are_counted(tmp_path, stored, write_dicom):
+    paths = write_dicom(tmp_path / "a", stored)
+    paths[0].write_bytes(b"damaged " * 100)
+    (tmp_path / "a" / "notes.txt").write_text("of a known other kind")
+    series = read_dicom(tmp_path / "a")
+    assert series.image.GetSize()[2] == 6
+    assert [text for text in series.warnings if "passed over" in text] == [
+        f"1 file(s) passed over that are no DICOM, such as {paths[0].name}"
+    ]
+
+
+def test_slice_without_preamble_is_read(tmp_path, stored, write_dicom):
+    paths = write_dicom(tmp_path / "a", stored)
+    paths[0].write_bytes(paths[0].read_bytes()[132:])
+    series = read_dicom(tmp_path / "a")
+    assert np.array_equal(sitk.GetArrayFromImage(series.image), stored.astype(np.int16) - 1024)
+    assert series.warnings == ()
+
+
+def test_files_without_meta_header_are_read(tmp_path, stored, write_dicom):
+    for path in write_dicom(tmp_path / "a", stored):
+        dataset = pydicom.dcmread(path)
+        del dataset.file_meta
+        dataset.preamble = None
+        pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True)
+        assert path.read_bytes().startswith(b"\x08\x00")
+    assert np.array_equal(sitk.GetArrayFromImage(read_series(tmp_path / "a")), stored.astype(np.int16) - 1024)
+
+
+def test_meta_header_without_class_takes_that_of_the_slice(tmp_path, stored, write_dicom):
+    for path in write_dicom(tmp_path / "a", stored):
+        dataset = pydicom.dcmread(path)
+        del dataset.file_meta.MediaStorageSOPClassUID
+        pydicom.dcmwrite(path, dataset)
+    assert read_series(tmp_path / "a").GetSize()[2] == 7
+
+
+def test_file_that_ends_in_its_meta_header_is_named(tmp_path, stored, write_dicom):
+    paths = write_dicom(tmp_path / "a", stored)
+    paths[-1].write_bytes(paths[-1].read_bytes()[:150])
+    assert str(paths[-1]) in error_of(tmp_path / "a")
+
+
+def test_two_stacks_in_one_series(tmp_path, stored, write_dicom):
+    write_dicom(tmp_path / "a", stored, change=lambda index, slice_: shifted(slice_, z=75 * (index > 3)))
+    assert "two stacks" in error_of(tmp_path / "a")
+
+
+@pytest.mark.parametrize("attributes", [{"RescaleSlope": 40000}, {"RescaleIntercept": 2e9}, {"RescaleSlope": 900}])
+def test_numbers_that_are_no_hu(tmp_path, stored, write_dicom, attributes):
+    write_dicom(tmp_path / "a", stored, **attributes)
+    text = error_of(tmp_path / "a")
+    assert "HU" in text
+    assert str(tmp_path / "a") in text
+
+
+def test_negative_slope_is_seen(tmp_path, stored, write_dicom):
+    write_dicom(tmp_path / "a", stored, RescaleSlope=-1)
+    assert any("negative rescale slope" in text for text in read_dicom(tmp_path / "a").warnings)
+
+
 def test_other_files_and_masks_beside_the_slices_are_passed_over(tmp_path, stored, write_dicom):
     write_dicom(tmp_path / "a" / "CT", stored)
     (tmp_path / "a" / "notes.txt").write_text("no DICOM")

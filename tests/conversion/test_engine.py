@@ -385,3 +385,54 @@ def test_output_says_where_it_came_from(dataset, make_scans):
     about = json.loads((dataset.folder / "conversion.json").read_text())
     assert about["command"] == "nnunet-da convert test -d 101"
     assert {"python", "nnunet-da", "SimpleITK", "numpy"} <= about["versions"].keys()
+
+
+def test_input_in_the_dataset_it_would_replace_is_refused(dataset, make_scans, raw):
+    """`-i raw/DatasetX/imagesTr` with the id of DatasetX and --overwrite would destroy the scans it reads."""
+    convert_scans(make_scans(a="1"), load, dataset)
+    original = dataset.folder / "imagesTr" / "a_0000.nii.gz"
+    before = contents(raw)
+    for output in (dataset, replace(dataset, channel_names=("MR",)), replace(dataset, name="B")):
+        with pytest.raises(UserError, match="must lie outside the output"):
+            convert_scans([Scan("a", (original,))], load, output, overwrite=True)
+        assert contents(raw) == before
+
+
+def test_what_is_replaced_stays_until_every_case_is_converted(dataset, make_scans, raw, capsys):
+    convert_scans(make_scans(a="1", b="2"), load, dataset)
+    before = contents(dataset.folder)
+    other, aside = replace(dataset, channel_names=("MR",)), raw / ".replaced_Dataset101_A"
+    assert report(convert_scans(make_scans(a="1", b="bad"), load, other, overwrite=True)) == 1
+    assert contents(aside / "Dataset101_A") == before
+    assert f"is kept in {aside} until every case is converted" in capsys.readouterr().out
+    assert convert_scans(make_scans(a="1"), load, other).failed == {}
+    assert not aside.exists()
+    assert [file.name for file in (dataset.folder / "imagesTr").iterdir()] == ["a_0000.nii.gz"]
+
+
+def test_two_runs_at_once(dataset, make_scans):
+    pytest.importorskip("fcntl")
+    scans = make_scans(a="1", b="2")
+    messages = []
+
+    def load_slowly(scan):
+        if not messages:  # while the first run is at work, a second one begins, and a third that would replace it
+            for output in (dataset, replace(dataset, name="B")):
+                with pytest.raises(UserError, match="another `convert` is writing into") as caught:
+                    convert_scans(scans, load, output, overwrite=True)
+                messages.append(str(caught.value))
+        return load(scan)
+
+    assert convert_scans(scans, load_slowly, dataset).done == ("a", "b")
+    assert len(messages) == 2
+    assert [path.name for path in dataset.folder.parent.iterdir()] == ["Dataset101_A"]
+
+
+def test_output_that_cannot_be_made(tmp_path, make_scans, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    scans = make_scans(a="1")
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"new cannot be written \(Permission denied\): choose another output"):
+        convert_scans(scans, load, tmp_path / "new")

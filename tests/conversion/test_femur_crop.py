@@ -2,7 +2,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_da.conversion.femur_crop import LEFT, RIGHT, Box, Window, crop, expected_box, mirror, place_box, placement, to_lps
+from nnunet_da.conversion.femur_crop import (
+    LEFT,
+    RIGHT,
+    Box,
+    Window,
+    crop,
+    expected_box,
+    mirror,
+    place_box,
+    placement,
+    shows_one_hip,
+    to_lps,
+)
 from nnunet_da.errors import UserError
 
 SMALL = Window(width_mm=40, height_mm=30)
@@ -62,7 +74,7 @@ def test_window_beside_the_image_is_refused():
         expected_box(image_of(), Window(voxels=10), LEFT).inside((100, 100))
 
 
-@pytest.mark.parametrize("settings", [{"width_mm": 0}, {"voxels": 0}, {"centre_width": 1.5}])
+@pytest.mark.parametrize("settings", [{"width_mm": 0}, {"width_mm": np.nan}, {"height_mm": np.inf}, {"voxels": 0}, {"centre_width": 1.5}])
 def test_refused_windows(settings):
     with pytest.raises(UserError):
         Window(**settings)
@@ -152,6 +164,33 @@ def test_fragment_on_the_same_side_is_never_cut_off():
 def test_label_of_the_other_side_alone_is_refused():
     with pytest.raises(UserError, match="--side"):
         place_box(Box((130, 35), (170, 65)), label_with((slice(30, 50), slice(45, 55))))
+
+
+@pytest.mark.parametrize("side", [LEFT, RIGHT])
+@pytest.mark.parametrize(("width_mm", "one_hip"), [(40, False), (100, False), (101, True), (160, True)])
+def test_field_of_one_hip_worked_by_hand(side, width_mm, one_hip):
+    """A field of 200 mm: windows centred at a quarter of it meet in its middle from 100 mm on."""
+    image = image_of(spacing_xyz=(0.5, 1.0, 2.5), shape=(4, 100, 400))
+    expected = expected_box(image, Window(width_mm=width_mm, height_mm=30), side)
+    assert shows_one_hip(image, expected, expected.inside((400, 100))) == one_hip
+
+
+def test_window_enlarged_to_most_of_the_field_shows_one_hip():
+    image = image_of()
+    expected = expected_box(image, SMALL, LEFT)
+    assert not shows_one_hip(image, expected, Box((60, 30), (180, 70)))
+    assert shows_one_hip(image, expected, Box((60, 30), (181, 70)))
+
+
+def test_many_parts_need_more_than_16_bits():
+    """Every second voxel is a part of its own; the other half's are left out."""
+    label = np.zeros((41, 82, 164), np.uint8)
+    label[::2, ::2, ::2] = 1
+    label = np.concatenate([label, label], axis=2)
+    _, kept, _ = place_box(Box((164, 0), (328, 82)), label)
+    assert label.sum() > 2**16
+    assert not kept[:, :, :164].any()
+    assert np.array_equal(kept[:, :, 164:], label[:, :, 164:])
 
 
 def test_empty_label_leaves_the_window():

@@ -47,7 +47,7 @@ def test_values_worked_by_hand(rows):
     assert float(row["below_air_percent"]) == pytest.approx(100 * 2 / 24, abs=0.01)  # -1024 itself is air
     assert row["label_voxels"] == "0:21 1:3"
     assert row["label_mm3"] == "1:24"
-    assert "values below -1024 HU" in row["warnings"]
+    assert "-2000 HU in many voxels, below -1024 HU: padding" in row["warnings"]
     assert row["warnings"].endswith("; cut short")
 
 
@@ -59,3 +59,35 @@ def test_hounsfield_columns_are_for_ct_alone(rows):
 def test_columns_of_the_format_come_last(rows):
     assert list(rows[0])[-2:] == ["slope", "rods"]
     assert [(row["slope"], row["rods"]) for row in rows] == [("0.9", ""), ("", ""), ("", "5"), ("", "")]
+
+
+def load_noise(scan):
+    """Air with noise, as in HR-pQCT: every fifth voxel lies below -1024 HU, no value in many of them."""
+    return Loaded((sitk.GetImageFromArray(np.random.default_rng(0).normal(-900, 150, (10, 30, 40)).astype(np.int16)),))
+
+
+def load_slice(scan):
+    image = sitk.GetImageFromArray(np.arange(12, dtype=np.int16).reshape(3, 4))
+    image.SetSpacing((2.0, 3.0))
+    return Loaded((image,), image > 6)
+
+
+def only_row(folder):
+    with (folder / "conversion.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    return row
+
+
+def test_noise_below_air_is_no_padding(tmp_path):
+    convert_scans([Scan("a", (tmp_path,))], load_noise, tmp_path.parent / f"{tmp_path.name}_out", pictures=False)
+    row = only_row(tmp_path.parent / f"{tmp_path.name}_out")
+    assert float(row["below_air_percent"]) > 15
+    assert "padding" not in row["warnings"]
+
+
+def test_areas_of_slices_have_their_own_column(raw, tmp_path):
+    (tmp_path / "a").touch()
+    dataset = DatasetSpecification(101, "A", ("CT",), {"background": 0, "bone": 1})
+    convert_scans([Scan("a", (tmp_path / "a",), tmp_path / "a")], load_slice, dataset, pictures=False)
+    row = only_row(dataset.folder)
+    assert (row["label_mm2"], row["label_mm3"]) == ("1:30", "")  # 5 pixels of 2 x 3 mm

@@ -2,22 +2,11 @@ import json
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from nnunet_da.cli.main import main
 
 SHAPE = (4, 6, 8)
 MARK = (3, 1, 6)  # Z, Y, X
-
-
-def place_of(path, value):
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
 @pytest.fixture
@@ -45,14 +34,7 @@ def convert(raw, release):
     return run
 
 
-def error_of(capfd, status, raw):
-    assert status == 2
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def test_both_modalities_as_source_and_target(convert, raw, release):
+def test_both_modalities_as_source_and_target(convert, raw, release, place_of, voxels_of):
     assert convert("--modality", "ct", "--target-modality", "mr", "--target-id", "302", "--target-name", "HeartMR", "--unlabelled") == 0
     for dataset, modality in (("Dataset301_HeartCT", "ct"), ("Dataset302_HeartMR", "mr")):
         description = json.loads((raw / dataset / "dataset.json").read_text())
@@ -66,7 +48,7 @@ def test_both_modalities_as_source_and_target(convert, raw, release):
     assert not (raw / "Dataset302_HeartMR/labelsTr").exists()
 
 
-def test_stray_value_is_the_left_atrium_with_a_warning(convert, raw, release, write_image):
+def test_stray_value_is_the_left_atrium_with_a_warning(convert, raw, release, write_image, voxels_of):
     label = np.zeros(SHAPE, np.uint16)
     label[2, 2, 2:5] = 421
     write_image(release / "mr_train/mr_train_1002_label.nii.gz", label)
@@ -75,7 +57,7 @@ def test_stray_value_is_the_left_atrium_with_a_warning(convert, raw, release, wr
     assert "3 voxels of the stray value 421 taken as 2" in (raw / "Dataset301_HeartCT/conversion.csv").read_text()
 
 
-def test_all_seven_structures(convert, raw):
+def test_all_seven_structures(convert, raw, voxels_of):
     assert convert("--modality", "ct", "--structures", "MYO", "LAC", "LVC", "AA", "RAC", "RVC", "PA") == 0
     assert voxels_of(raw / "Dataset301_HeartCT/labelsTr/ct_train_1001.nii.gz")[0, 0, :6].tolist() == [1, 2, 3, 5, 6, 7]
 
@@ -98,14 +80,14 @@ def test_unknown_value_fails_that_case_alone(convert, raw, release, write_image,
     assert (raw / "Dataset301_HeartCT/labelsTr/ct_train_1001.nii.gz").is_file()
 
 
-def test_missing_label_is_refused(convert, raw, release, capfd):
+def test_missing_label_is_refused(convert, release, error_of):
     (release / "ct_train/ct_train_1002_label.nii.gz").unlink()
-    assert "'ct_train_1002'" in error_of(capfd, convert("--modality", "ct"), raw)
+    assert "'ct_train_1002'" in error_of(convert("--modality", "ct"))
 
 
-def test_modality_that_is_not_there_is_refused(raw, release, capfd):
+def test_modality_that_is_not_there_is_refused(release, error_of):
     status = main(["convert", "mmwhs", "-i", str(release / "ct_train"), "-d", "301", "--name", "MR", "--modality", "mr"])
-    assert "no case of MR" in error_of(capfd, status, raw)
+    assert "no case of MR" in error_of(status)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +99,8 @@ def test_modality_that_is_not_there_is_refused(raw, release, capfd):
         (("--target-modality", "mr", "--target-id", "301", "--target-name", "B"), "two datasets"),
     ],
 )
-def test_target_that_does_not_fit_is_refused(convert, raw, capfd, more, word):
-    assert word in error_of(capfd, convert("--modality", "ct", *more), raw)
+def test_target_that_does_not_fit_is_refused(convert, more, word, error_of):
+    assert word in error_of(convert("--modality", "ct", *more))
 
 
 def test_taken_target_id_is_noticed_before_the_source_is_written(convert, raw, capfd):

@@ -13,16 +13,6 @@ MARK = (3, 1, 6)  # Z, Y, X
 DATA = paths.test_data_dir()
 
 
-def place_of(path, value):
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
 def scan(seed):
     voxels = np.random.default_rng(seed).integers(-1000, 1500, SHAPE).astype(np.int16)
     voxels[MARK] = 3000
@@ -78,14 +68,7 @@ def write_4d(write_image, tmp_path):
     return write
 
 
-def error_of(capfd, status, raw):
-    assert status == 2
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
-def test_one_channel_is_copied_and_the_rest_kept(convert, raw, task):
+def test_one_channel_is_copied_and_the_rest_kept(convert, raw, task, place_of):
     assert convert() == 0
     dataset = raw / "Dataset701_Task"
     assert (dataset / "imagesTr/p_1_0000.nii.gz").read_bytes() == (task / "imagesTr/p_1.nii.gz").read_bytes()
@@ -97,7 +80,7 @@ def test_one_channel_is_copied_and_the_rest_kept(convert, raw, task):
     assert description["numTraining"] == 2
 
 
-def test_4d_images_become_one_file_per_channel(convert, raw, task, write_4d):
+def test_4d_images_become_one_file_per_channel(convert, raw, task, write_4d, place_of, voxels_of):
     for folder, number in (("imagesTr", 1), ("imagesTr", 2), ("imagesTs", 3)):
         write_4d(task / folder / f"p_{number}.nii.gz", [scan(number), scan(number + 10)])
     write_json(task, modality={"0": "T2", "1": "ADC"})
@@ -153,14 +136,14 @@ def test_truncated_4d_image_fails_that_case_alone(convert, task, write_4d, capfd
         ({"training": [], "test": []}, "no case"),
     ],
 )
-def test_bad_dataset_json_is_refused(convert, raw, task, capfd, changes, word):
+def test_bad_dataset_json_is_refused(convert, task, changes, word, error_of):
     write_json(task, **changes)
-    assert word in error_of(capfd, convert(), raw)
+    assert word in error_of(convert())
 
 
-def test_missing_dataset_json_is_refused(convert, raw, task, capfd):
+def test_missing_dataset_json_is_refused(convert, task, error_of):
     (task / "dataset.json").unlink()
-    assert "convert nifti" in error_of(capfd, convert(), raw)
+    assert "convert nifti" in error_of(convert())
 
 
 def test_undeclared_label_value_fails_that_case_alone(convert, task, write_image, capfd):
@@ -171,7 +154,7 @@ def test_undeclared_label_value_fails_that_case_alone(convert, task, write_image
 
 @pytest.mark.real
 @pytest.mark.skipif(DATA is None, reason="real test data not found: set NNUNET_DA_TEST_DATA")
-def test_real_hippocampus(raw, tmp_path):
+def test_real_hippocampus(raw, tmp_path, voxels_of):
     names = [path.name for path in sorted((DATA / "hippocampus/imagesTr").iterdir())[:3]]
     for folder in ("imagesTr", "labelsTr"):
         (tmp_path / "Task04" / folder).mkdir(parents=True)

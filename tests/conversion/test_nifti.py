@@ -174,6 +174,32 @@ def test_suffix_0000_is_no_part_of_the_name(convert, raw, scans):
     assert sorted(path.name for path in (raw / "Dataset101_A" / "labelsTr").iterdir()) == ["a.nii.gz", "b.nii.gz"]
 
 
+def test_names_are_made_fit_for_nnunet(convert, raw, scans):
+    for folder in ("images", "labels"):
+        (scans / folder / "a.nii.gz").rename(scans / folder / "Müller 1 (alt).nii.gz")
+    assert convert() == 0
+    assert sorted(path.name for path in (raw / "Dataset101_A" / "labelsTr").iterdir()) == ["Müller_1_alt.nii.gz", "b.nii.gz"]
+
+
+def test_names_that_become_alike_are_refused(convert, raw, scans, capfd):
+    for folder in ("images", "labels"):
+        (scans / folder / "a.nii.gz").rename(scans / folder / "p 1.nii.gz")
+        (scans / folder / "b.nii.gz").rename(scans / folder / "p_1.nii.gz")
+    assert "name of its own" in error_of(capfd, convert(), raw)
+
+
+def test_file_without_orientation_is_noted(convert, raw, scans):
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), None)
+    image.header.set_zooms((0.7, 0.8, 2.5))
+    nibabel.save(image, scans / "images" / "a.nii.gz")
+    assert convert(labels=None) == 0
+    with (raw / "Dataset101_A" / "conversion.csv").open() as file:
+        warnings = {row["case"]: row["warnings"] for row in csv.DictReader(file)}
+    assert "which side is left" in warnings["a"]
+    assert "which side is left" not in warnings["b"]
+
+
 def test_pattern_takes_case_names_from_folders(raw, scans, write_image):
     for name in ("p1", "p2"):
         write_image(scans / "patients" / name / "ct.nrrd", np.zeros((3, 3, 3), np.int16))

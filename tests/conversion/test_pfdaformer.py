@@ -15,16 +15,6 @@ MARK = (5, 1, 4)
 SPACING_MM = (2.5, 0.7, 0.8)  # Z, Y, X
 
 
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
-def place_of(path, value):
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
 def scan(seed):
     voxels = np.random.default_rng(seed).integers(1, 1500, CONTENT).astype(np.int16)
     voxels[MARK] = 3000
@@ -84,18 +74,11 @@ def convert(raw, release):
 BOTH = ("--target-id", "102", "--target-name", "Rochester")
 
 
-def error_of(capfd, status, raw, expected=2):
-    assert status == expected
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
 def names_in(folder):
     return sorted(path.name.removesuffix(".nii.gz").removesuffix("_0000") for path in folder.iterdir())
 
 
-def test_centres_are_told_apart_and_padding_is_undone(convert, raw):
+def test_centres_are_told_apart_and_padding_is_undone(convert, raw, voxels_of):
     assert convert(*BOTH, "--unlabelled") == 0
     source, target = raw / "Dataset101_Tulane", raw / "Dataset102_Rochester"
     assert names_in(source / "labelsTr") == ["MM001", "MM002", "MM003"]
@@ -107,7 +90,7 @@ def test_centres_are_told_apart_and_padding_is_undone(convert, raw):
     assert np.array_equal(voxels_of(source / "labelsTr/MM002.nii.gz"), mask())
 
 
-def test_marked_voxel_keeps_its_place_on_the_padded_grid(convert, raw):
+def test_marked_voxel_keeps_its_place_on_the_padded_grid(convert, raw, place_of):
     assert convert() == 0
     expected = [(index + before) * edge for index, before, edge in zip(MARK, BEFORE, SPACING_MM, strict=True)][::-1]
     for file, value in (("imagesTr/MM001_0000.nii.gz", 3000), ("labelsTr/MM001.nii.gz", 1)):
@@ -121,19 +104,19 @@ def test_restore_knows_the_padded_grid(convert, raw):
     assert placement["start_xyz"] == list(BEFORE[::-1])
 
 
-def test_predictions_go_back_onto_the_padded_grid(convert, raw, tmp_path):
+def test_predictions_go_back_onto_the_padded_grid(convert, raw, tmp_path, voxels_of):
     assert convert() == 0
     dataset = raw / "Dataset101_Tulane"
     assert main(["restore", "-i", str(dataset / "labelsTr"), "-c", str(dataset), "-o", str(tmp_path / "restored")]) == 0
     assert np.array_equal(voxels_of(tmp_path / "restored/MM001.nii.gz"), padded(mask()))
 
 
-def test_padding_is_kept_when_asked(convert, raw):
+def test_padding_is_kept_when_asked(convert, raw, voxels_of):
     assert convert("--keep-padding") == 0
     assert np.array_equal(voxels_of(raw / "Dataset101_Tulane/imagesTr/MM001_0000.nii.gz"), padded(scan(0)))
 
 
-def test_zeros_of_the_scan_itself_are_kept(convert, raw, release):
+def test_zeros_of_the_scan_itself_are_kept(convert, raw, release, voxels_of):
     """Three further planes of zeros on one side: one of them may be the odd plane of the padding, two cannot."""
     voxels = padded(scan(0))
     voxels[BEFORE[0] : BEFORE[0] + 3] = 0
@@ -147,7 +130,7 @@ def test_zeros_of_the_scan_itself_are_kept(convert, raw, release):
     assert "95 and 93 planes of zeros along z" in (raw / "Dataset101_Tulane/conversion.csv").read_text()
 
 
-def test_planes_with_label_are_never_cut(convert, raw, release):
+def test_planes_with_label_are_never_cut(convert, raw, release, voxels_of):
     voxels, label = np.zeros(PADDED, np.int16), np.zeros(PADDED, np.uint8)
     voxels[96, 96, 3] = 100
     label[80, 96, 3] = 1
@@ -168,7 +151,7 @@ def arrays(release):
     return folder
 
 
-def test_arrays_with_other_axes_and_orientation(convert, raw, arrays):
+def test_arrays_with_other_axes_and_orientation(convert, raw, arrays, place_of, voxels_of):
     assert convert("--axes", "xyz", "--orientation", "RAS", data="arrays") == 0
     image = raw / "Dataset101_Tulane/imagesTr/MM003_0000.nii.gz"
     assert np.array_equal(voxels_of(image), scan(2))
@@ -201,70 +184,70 @@ def test_validation_cases_become_the_test_set_when_asked(convert, raw, release, 
     assert "1 cases stand in neither list and are left out, such as MM002" in capfd.readouterr().out
 
 
-def test_a_case_in_both_lists_is_leakage(convert, raw, release, capfd):
+def test_a_case_in_both_lists_is_leakage(convert, release, error_of):
     train = write_list(release / "train.csv", ["MM001", "MM002"])
     validation = write_list(release / "validation.csv", ["MM002", "MM003"])
     status = convert("--train-csv", train, "--validation-csv", validation)
-    assert "'MM002'" in error_of(capfd, status, raw, expected=1)
+    assert "'MM002'" in error_of(status, expected=1)
 
 
 @pytest.mark.parametrize("path", ["../elsewhere/MM001", "/elsewhere/MM001", "data/../../MM001"])
-def test_path_outside_the_data_folder_is_refused(convert, raw, release, capfd, path):
+def test_path_outside_the_data_folder_is_refused(convert, release, path, error_of):
     train = write_list(release / "train.csv", ["MM001"], [path])
-    assert path in error_of(capfd, convert("--train-csv", train), raw)
+    assert path in error_of(convert("--train-csv", train))
 
 
-def test_name_that_is_a_path_is_refused(convert, raw, release, capfd):
+def test_name_that_is_a_path_is_refused(convert, release, error_of):
     train = write_list(release / "train.csv", ["../MM001"], ["MM001"])
-    assert "inside" in error_of(capfd, convert("--train-csv", train, "--prefix", ".."), raw)
+    assert "inside" in error_of(convert("--train-csv", train, "--prefix", ".."))
 
 
-def test_listed_case_without_files_is_refused(convert, raw, release, capfd):
+def test_listed_case_without_files_is_refused(convert, release, error_of):
     train = write_list(release / "train.csv", ["MM001", "MM777"])
-    assert "'MM777'" in error_of(capfd, convert("--train-csv", train), raw)
+    assert "'MM777'" in error_of(convert("--train-csv", train))
 
 
-def test_list_without_the_columns_is_refused(convert, raw, release, capfd):
+def test_list_without_the_columns_is_refused(convert, release, error_of):
     (release / "train.csv").write_text("case\nMM001\n")
-    assert "data_path, case_name" in error_of(capfd, convert("--train-csv", str(release / "train.csv")), raw)
+    assert "data_path, case_name" in error_of(convert("--train-csv", str(release / "train.csv")))
 
 
-def test_missing_spacing_names_the_case(convert, raw, release, capfd):
+def test_missing_spacing_names_the_case(convert, release, error_of):
     write_spacing(release, CASES[:2])
-    assert "'MM003'" in error_of(capfd, convert(), raw)
+    assert "'MM003'" in error_of(convert())
 
 
-def test_case_in_both_forms_is_refused_until_one_is_chosen(convert, raw, release, capfd):
+def test_case_in_both_forms_is_refused_until_one_is_chosen(convert, raw, release, error_of):
     np.save(release / "data/MM001_x.npy", scan(0))
     np.save(release / "data/MM001_y.npy", mask())
-    assert "--form npy" in error_of(capfd, convert(), raw)
+    assert "--form npy" in error_of(convert())
     assert convert("--form", "npy") == 0
     assert names_in(raw / "Dataset101_Tulane/imagesTr") == ["MM001"]
 
 
-def test_the_same_case_twice_is_refused(convert, raw, release, capfd):
+def test_the_same_case_twice_is_refused(convert, release, error_of):
     save_pt(release / "data/copy", "MM001", padded(scan(0)), padded(mask()))
-    assert "'MM001' has two files" in error_of(capfd, convert(), raw)
+    assert "'MM001' has two files" in error_of(convert())
 
 
-def test_missing_label_is_refused(convert, raw, release, capfd):
+def test_missing_label_is_refused(convert, release, error_of):
     (release / "data/MM002/MM002_label.pt").unlink()
-    assert "'MM002'" in error_of(capfd, convert(), raw)
+    assert "'MM002'" in error_of(convert())
 
 
-def test_label_without_image_is_refused(convert, raw, release, capfd):
+def test_label_without_image_is_refused(convert, release, error_of):
     (release / "data/MM002/MM002_modalities.pt").unlink()
-    assert "MM002_label.pt" in error_of(capfd, convert(), raw)
+    assert "MM002_label.pt" in error_of(convert())
 
 
-def test_empty_folder_is_refused(convert, raw, release, capfd):
+def test_empty_folder_is_refused(convert, release, error_of):
     (release / "empty").mkdir()
-    assert "no case" in error_of(capfd, convert(data="empty"), raw)
+    assert "no case" in error_of(convert(data="empty"))
 
 
 @pytest.mark.parametrize(("option", "value"), [("--orientation", "LPX"), ("--orientation", "LLS")])
-def test_orientation_that_is_none_is_refused(convert, raw, capfd, option, value):
-    assert value in error_of(capfd, convert(option, value), raw)
+def test_orientation_that_is_none_is_refused(convert, option, value, error_of):
+    assert value in error_of(convert(option, value))
 
 
 class Malicious:

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from nnunet_da.conversion.checks import CaseFacts, ImageFacts
 from nnunet_da.conversion.contact_sheet import COLUMNS, ROWS, write_contact_sheets
 from nnunet_da.conversion.pictures import CELL, COLOURS, HEADER, PLANE, draw_case
 from nnunet_da.conversion.records import CaseRecord
-from nnunet_da.conversion.scan import Loaded
+from nnunet_da.conversion.scan import Loaded, Placement
 
 LABELS = {"background": 0, "femur": 1, "hip": 2}
 
@@ -90,6 +91,28 @@ def test_window_of_a_ct_is_fixed_and_of_others_their_own():
     assert draw(faint, channel="MR")[1].max() == 255
     middle = planes(draw(faint)[1])[0][CELL // 2, CELL // 2]
     assert middle.max() == middle.min() < 128
+
+
+def test_mirrored_case_says_so():
+    image, _ = body()
+    placement = Placement(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), mirrored=True)
+    pictures = {
+        mirrored: draw_case(
+            "case", Loaded((image,), side="right", placement=replace(placement, mirrored=mirrored)), facts_of(image), "CT", {}
+        )
+        for mirrored in (False, True)
+    }
+    assert pictures[True] != pictures[False]
+
+
+def test_letters_are_nearer_to_their_own_plane():
+    """The left of one plane and the right or front of the next must not read as one word."""
+    pixels = draw(body()[0])[1]
+    row = pixels[HEADER + CELL // 2 - 12 : HEADER + CELL // 2 + 12].max(axis=(0, 2))
+    between = row[CELL - (CELL - PLANE) // 2 : CELL + (CELL - PLANE) // 2]  # from the edge of the first plane to that of the second
+    letters = np.flatnonzero(between == 255)
+    gap = np.diff(letters).max()
+    assert gap > 2 * letters[0]
 
 
 @pytest.mark.parametrize("case", ["a" * 300, "case"])

@@ -117,6 +117,35 @@ def test_both_sides_are_two_cases(convert, raw, folders):
     assert voxels_of(read(raw, "a_right", "label")).sum() == voxels_of(read(raw, "a_left", "label")).sum() == 399
 
 
+def test_field_of_one_hip_takes_the_side_as_told_and_says_so(convert, raw, folders, capfd):
+    """The middle of the field lies in a window of 104 mm, so that both sides would show the same."""
+    masks = ["-l", str(folders / "masks"), "--label", "femur=1", "--drop-other-labels"]
+    assert convert(*masks, "--window-mm", "100", "50") == 0
+    assert "one hip" not in row_of(raw)["warnings"]
+    for more in ([], masks):
+        assert convert(*more, "--window-mm", "104", "50", "--overwrite") == 0
+        assert "200 mm wide, perhaps of one hip" in row_of(raw)["warnings"]
+    capfd.readouterr()
+    assert "--side left or --side right" in failure_of(capfd, convert("--window-mm", "104", "50", "--side", "both", "--overwrite"))
+
+
+def test_both_femora_of_a_scan_stay_on_one_side_of_every_split(convert, raw, folders, pelvis):
+    for name in "bcdefg":
+        sitk.WriteImage(pelvis, str(folders / "scans" / f"{name}.nrrd"))
+    assert convert("--side", "both") == 0
+    splits = json.loads((raw / "Dataset101_A" / "splits_final.json").read_text())
+    assert len(splits) == 5
+    for split in splits:
+        patients = [{case.partition("_")[0] for case in split[part]} for part in ("train", "val")]
+        assert patients[0] & patients[1] == set()
+        assert patients[0] | patients[1] == set("abcdefg")
+    assert sorted(case for split in splits for case in split["val"]) == sorted(
+        f"{n}_{side}" for n in "abcdefg" for side in ("left", "right")
+    )
+    assert convert("--overwrite") == 0  # left alone: those cases are gone, and a split must not name them
+    assert not (raw / "Dataset101_A" / "splits_final.json").exists()
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("more", [(), ("--no-crop",)])
 def test_restore_brings_predictions_back_to_the_bit(convert, raw, folders, pelvis, femora, tmp_path, side, more):
@@ -226,6 +255,44 @@ def test_several_series_need_a_choice_and_other_cases_are_kept(convert, raw, tmp
     assert "P2" in text
     assert "'Hip BONE'" in text
     assert (raw / "Dataset101_A" / "imagesTr" / "P1_0000.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("suffix", ["", ".dcm"])
+def test_loose_slices_beside_folders_are_not_forgotten(convert, raw, tmp_path, write_dicom, capfd, suffix):
+    for path in write_dicom(tmp_path / "scans", np.full(SHAPE, 1500, np.uint16), spacing_mm=(3.0, 2.0, 2.0)):
+        path.rename(path.with_suffix(suffix))
+    (tmp_path / "scans" / "derived").mkdir()
+    assert convert() == 0  # an empty folder is nothing
+    write_dicom(tmp_path / "scans" / "derived", np.full(SHAPE, 1500, np.uint16))
+    text = error_of(capfd, convert())
+    assert "6 scan file(s)" in text
+    assert "derived" in text
+
+
+def test_case_names_keep_letters_of_every_alphabet(convert, raw, tmp_path, pelvis):
+    (tmp_path / "scans").mkdir()
+    for name in ("Müller", "Möller", "中 1"):
+        sitk.WriteImage(pelvis, str(tmp_path / "scans" / f"{name}.nrrd"))
+    assert convert() == 0
+    assert sorted(path.name for path in (raw / "Dataset101_A" / "imagesTr").iterdir()) == [
+        f"{name}_0000.nii.gz" for name in ("Möller", "Müller", "中_1")
+    ]
+
+
+def test_contradictory_or_missing_orientation(convert, raw, tmp_path, pelvis, capfd):
+    """Side rests on orientation: what a file does not say is a warning, what it says twice differently an error."""
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+    (tmp_path / "scans").mkdir()
+    for name, sform in (("same", affine), ("mirrored", np.diag([-1.0, 1, 1, 1]) @ affine), ("nothing", None)):
+        image = nibabel.Nifti1Image(voxels_of(pelvis).T, None)
+        image.set_qform(affine, 0 if sform is None else 1)
+        image.set_sform(sform, 0 if sform is None else 1)
+        nibabel.save(image, tmp_path / "scans" / f"{name}.nii.gz")
+    text = failure_of(capfd, convert())
+    assert "failed mirrored: a scan must lie one way" in text
+    assert "side" not in row_of(raw, "same")["warnings"]
+    assert "does not say which side is left" in row_of(raw, "nothing")["warnings"]
 
 
 def test_numpy_volumes(convert, raw, tmp_path, pelvis, femora):
@@ -346,12 +413,13 @@ def test_one_file_of_each(convert, raw, folders):
         (("--window-mm", "60", "50", "--window-voxels", "9"), "given twice"),
         (("--no-crop", "--side", "both"), "--no-crop"),
         (("--window-mm", "0", "50"), "larger than 0"),
+        (("--window-mm", "nan", "50"), "larger than 0"),
         (("--centre", "2", "0.5"), "fractions"),
         (("--orientation", "XYZ"), "three letters"),
         (("--write-density",), "calibration"),
         (("--density", "0", "1"), "slope above 0"),
         (("--density", "1", "0", "--phantom-rods", "x.csv"), "given twice"),
-        (("--phantom-rods", "x.csv"), "cannot read"),
+        (("--phantom-rods", "x.csv"), "rods x.csv"),
     ],
 )
 def test_contradictions_are_refused_before_any_work(convert, raw, folders, capfd, more, words):

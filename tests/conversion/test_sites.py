@@ -304,6 +304,53 @@ def test_refuses_bad_options(raw, split, options, words):
     assert len(list(raw.iterdir())) == 1
 
 
+@pytest.mark.parametrize("amount", ["nan", "inf", "-1", "0"])
+def test_hold_outs_that_are_no_amount(raw, split, amount):
+    with pytest.raises(UserError, match="site Mayo: a hold-out must be"):
+        split(write_source(raw), "--test", amount)
+
+
+def test_column_names_in_any_case(raw, split, capsys):
+    split([{name.title(): value for name, value in row.items()} for row in write_source(raw)], "--stratify", "sex", delimiter="\t")
+    assert "12 training cases of 6 patients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spelling", ["m00", "M0", "M000"])
+@pytest.mark.parametrize("more", [(), ("--patients-per-site",)])
+def test_one_patient_in_two_spellings_is_leakage(raw, split, spelling, more):
+    rows = write_source(raw)
+    rows[1]["patient"] = spelling
+    with pytest.raises(CheckFailed, match=f"'M00' and '{spelling}'"):
+        split(rows, *more)
+    assert len(list(raw.iterdir())) == 1
+
+
+def test_equal_numbers_of_two_sites_may_be_spelled_differently(raw, split):
+    spelled = {"Mayo": "{:02d}", "Tulane (new)": "{:d}"}
+    split([row | {"patient": spelled[row["site"]].format(int(row["patient"][1:]))} for row in write_source(raw)], "--patients-per-site")
+
+
+def test_old_splits_do_not_outlive_their_dataset(raw, nnunet_folders, split):
+    """Held-out cases would be listed to train on."""
+    rows = write_source(raw)
+    split(rows)
+    file = nnunet_folders / "nnUNet_preprocessed/Dataset101_Mayo/splits_final.json"
+    assert file.is_file()
+    split(rows, "--folds", "0", "--test", "2", "--overwrite")
+    assert not file.exists()
+
+
+def test_files_in_a_dataset_to_be_replaced_are_refused(raw, split):
+    rows = write_source(raw, channels=1)
+    (raw / "Dataset101_Mayo").mkdir()
+    for file in (raw / "Dataset100_All/imagesTr").iterdir():
+        file.rename(raw / "Dataset101_Mayo" / file.name)
+        file.symlink_to(raw / "Dataset101_Mayo" / file.name)
+    with pytest.raises(UserError, match="must lie outside the output"):
+        split(rows, "--overwrite")
+    assert len(list((raw / "Dataset101_Mayo").iterdir())) == 24
+
+
 def test_semicolons_and_no_patients(raw, split, capsys):
     split([{"case": row["case"], "site": row["site"]} for row in write_source(raw)], delimiter=";")
     assert "every case counts as a patient" in capsys.readouterr().out

@@ -17,16 +17,6 @@ META = "\ufeffimage_id;age;gender;institute;study_type;split;manufacturer;scanne
 DATA = paths.test_data_dir()
 
 
-def place_of(path, value):
-    image = sitk.ReadImage(str(path))
-    ((z, y, x),) = np.argwhere(sitk.GetArrayFromImage(image) == value)
-    return image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
-
-
-def voxels_of(path):
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
 def only(index):
     mask = np.zeros(SHAPE, np.uint8)
     if index is not None:
@@ -58,18 +48,11 @@ def convert(raw, release):
     return run
 
 
-def error_of(capfd, status, raw):
-    assert status == 2
-    assert list(raw.iterdir()) == []
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    return line
-
-
 def cases_in(folder):
     return sorted(path.name.split(".")[0].removesuffix("_0000") for path in folder.iterdir())
 
 
-def test_masks_become_one_label_map_at_the_same_place(convert, raw, release, capfd):
+def test_masks_become_one_label_map_at_the_same_place(convert, raw, release, capfd, place_of, voxels_of):
     assert convert() == 0
     dataset = raw / "Dataset601_TS"
     assert cases_in(dataset / "imagesTr") == ["s0001", "s0002", "s0003"]
@@ -81,7 +64,7 @@ def test_masks_become_one_label_map_at_the_same_place(convert, raw, release, cap
     assert json.loads((dataset / "dataset.json").read_text())["channel_names"] == {"0": "CT"}
 
 
-def test_classes_are_united(convert, raw):
+def test_classes_are_united(convert, raw, voxels_of):
     assert convert(classes=("femur_right", "lumbar_spine=vertebrae_L1+vertebrae_L2")) == 0
     label = voxels_of(raw / "Dataset601_TS/labelsTr/s0001.nii.gz")
     assert label[0, 0].tolist() == [2, 2, 0, 0, 0, 0, 0, 0]
@@ -113,7 +96,7 @@ def test_mr_set(raw, release, convert):
     assert json.loads((raw / "Dataset601_TS/dataset.json").read_text())["channel_names"] == {"0": "MR"}
 
 
-def test_overlap_is_noticed(convert, raw, release, write_image):
+def test_overlap_is_noticed(convert, raw, release, write_image, voxels_of):
     write_image(release / "s0001/segmentations/femur_right.nii.gz", only(MARK))
     assert convert() == 0
     assert voxels_of(raw / "Dataset601_TS/labelsTr/s0001.nii.gz")[MARK] == 2
@@ -128,13 +111,13 @@ def test_second_run_keeps_what_is_there(convert, raw, capfd):
     assert times == {path: path.stat().st_mtime_ns for path in (raw / "Dataset601_TS/labelsTr").iterdir()}
 
 
-def test_misspelt_class_is_refused_with_a_suggestion(convert, raw, capfd):
-    assert "femur_left" in error_of(capfd, convert(classes=("femur_lefft",)), raw)
+def test_misspelt_class_is_refused_with_a_suggestion(convert, error_of):
+    assert "femur_left" in error_of(convert(classes=("femur_lefft",)))
 
 
-def test_missing_mask_is_refused(convert, raw, release, capfd):
+def test_missing_mask_is_refused(convert, release, error_of):
     (release / "s0002/segmentations/femur_left.nii.gz").unlink()
-    assert "s0002" in error_of(capfd, convert(), raw)
+    assert "s0002" in error_of(convert())
 
 
 def test_mask_of_several_values_fails_that_case_alone(convert, raw, release, write_image, capfd):
@@ -150,24 +133,24 @@ def test_mask_of_other_geometry_fails_that_case_alone(convert, release, write_im
     assert "share one grid" in capfd.readouterr().err
 
 
-def test_empty_folder_is_refused(raw, tmp_path, capfd):
+def test_empty_folder_is_refused(tmp_path, error_of):
     (tmp_path / "empty").mkdir()
     command = ["convert", "totalsegmentator", "-i", str(tmp_path / "empty"), "--classes", "femur_left", "-d", "601", "--name", "TS"]
-    assert "found neither" in error_of(capfd, main(command), raw)
+    assert "found neither" in error_of(main(command))
 
 
-def test_wrong_modality_is_refused(convert, raw, capfd):
-    assert "not mr" in error_of(capfd, convert("--modality", "mr"), raw)
+def test_wrong_modality_is_refused(convert, error_of):
+    assert "not mr" in error_of(convert("--modality", "mr"))
 
 
 @pytest.mark.parametrize("text", ["hospital=A", "institute", "institute="])
-def test_bad_condition_is_refused(convert, raw, capfd, text):
-    assert "--where" in error_of(capfd, convert("--where", text), raw)
+def test_bad_condition_is_refused(convert, text, error_of):
+    assert "--where" in error_of(convert("--where", text))
 
 
-def test_subject_without_row_is_refused(convert, raw, release, capfd):
+def test_subject_without_row_is_refused(convert, release, error_of):
     (release / "meta.csv").write_text(META + "s0001;50;m;A;ct;train;x;x;120;no;\n")
-    assert "'s0002'" in error_of(capfd, convert("--official-split"), raw)
+    assert "'s0002'" in error_of(convert("--official-split"))
 
 
 @pytest.mark.parametrize("texts", [["a", "a"], ["x=a", "y=a"], ["=a"], ["x=a+"], [""]])
@@ -178,7 +161,7 @@ def test_bad_classes_are_refused(texts):
 
 @pytest.mark.real
 @pytest.mark.skipif(DATA is None, reason="real test data not found: set NNUNET_DA_TEST_DATA")
-def test_real_pelvis_in_the_layout_of_the_release(raw, tmp_path):
+def test_real_pelvis_in_the_layout_of_the_release(raw, tmp_path, voxels_of):
     """Left femur and left hip really lie on the patient's left: no warning, and no voxel is lost."""
     subject = tmp_path / "s0001"
     (subject / "segmentations").mkdir(parents=True)

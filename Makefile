@@ -27,6 +27,7 @@ $(BIN)/python:
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt numpy setuptools wheel
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps rt-utils
 	@$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation pyradiomics==3.0.1 || \
 		echo "note: pyradiomics 3.0.1 could not be built here (it needs Python 3.10 or 3.11 and a C compiler); all but radiomics works without it" >&2
 	@touch $@

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 from nnunet_da.errors import UserError
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nia", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".gipl.gz", ".gipl", ".mnc", ".vtk", ".tiff", ".tif")
+
+
+def case_name(name: str) -> str:
+    """The case's name for a file's or folder's: letters of any alphabet, digits, '_', '-' and '.' stay, the rest becomes '_'."""
+    return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("_") or "case"
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,14 @@ def find_cases(image_sources: Sequence[str], label_source: str | None, channel_n
     Raises:
         UserError: nothing found, two files of one case, a channel or label missing, or a label without image.
     """
-    labels = _files_by_stem(label_source) if label_source else {}
+    labels = files_by_stem(label_source) if label_source else {}
     channels = _channels(image_sources, set(labels), channel_names)
     label_of = {_matching_name(stem, channels[0]): path for stem, path in labels.items()}
     _refuse_unmatched(channels, label_of if label_source else None, channel_names, image_sources)
-    return [Case(name, tuple(files[name] for files in channels), label_of.get(name)) for name in sorted(channels[0])]
+    return [Case(case_name(name), tuple(files[name] for files in channels), label_of.get(name)) for name in sorted(channels[0])]
 
 
-def _files_by_stem(source: str) -> dict[str, Path]:
+def files_by_stem(source: str) -> dict[str, Path]:
     """Image files of a folder by name without ending, or the files a pattern finds by what its * stands for."""
     pairs = list(_pattern_files(source) if "*" in source else _folder_files(source))
     if not pairs:
@@ -66,9 +72,9 @@ def _pattern_files(source: str) -> Iterator[tuple[str, Path]]:
     pattern = os.path.normpath(source)
     if pattern.count("*") != 1:
         raise UserError(f"a pattern must hold one *, which stands for the case name, got '{source}'")
-    case_name = re.compile(re.escape(pattern).replace(r"\*", "([^/]+)"))
+    of_case = re.compile(re.escape(pattern).replace(r"\*", "([^/]+)"))
     for found in sorted(glob.glob(pattern)):
-        match = case_name.fullmatch(found)
+        match = of_case.fullmatch(found)
         if match and found.lower().endswith(IMAGE_SUFFIXES):
             yield match[1], Path(found)
 
@@ -80,7 +86,7 @@ def _channels(sources: Sequence[str], label_stems: set[str], channel_names: Sequ
         raise UserError(
             f"{len(sources)} image folders need as many channel names, got {count} ({', '.join(channel_names)}): add --channel-name"
         )
-    files = [_files_by_stem(source) for source in sources]
+    files = [files_by_stem(source) for source in sources]
     if len(sources) == count:
         return [_named(of_channel, channel, label_stems) for channel, of_channel in enumerate(files)]
     return _split_by_suffix(files[0], count, sources[0])

@@ -4,15 +4,20 @@ Importing this module is cheap: the parts that read images are imported when the
 """
 
 import argparse
-import csv
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_da.conversion.cases import find_cases
+from nnunet_da.conversion.options import add_output_arguments, output_of
 from nnunet_da.errors import UserError
+
+if TYPE_CHECKING:
+    from nnunet_da.conversion.scan import Loaded, Scan
+
+VERSION = 1  # of `load`: a second run converts again what an older one made
 
 HELP = "folders of NIfTI, NRRD or MetaImage files (any format SimpleITK reads), with or without labels"
 
@@ -23,8 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-l", "--labels", metavar="LABELS", help="label maps of the same case names, a folder or pattern; leave out for a target"
     )
-    parser.add_argument("-d", "--dataset-id", type=int, required=True, metavar="ID", help="1 to 999, not yet in use")
-    parser.add_argument("--name", required=True, help="the dataset becomes DatasetID_NAME")
     parser.add_argument(
         "--label", action="append", default=[], metavar="NAME=VALUE", help="what a label value means, such as femur=1; repeat"
     )
@@ -36,26 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--test-images", action="append", default=[], metavar="IMAGES", help="held-out scans, like -i")
     parser.add_argument("--test-labels", metavar="LABELS", help="their labels, like -l")
-    parser.add_argument("--overwrite", action="store_true", help="replace the dataset that has this id now")
-    parser.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="files read at a time (default %(default)s)")
+    add_output_arguments(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Convert, then say where the dataset is and how many files a person should look at."""
-    folder = convert(options)
-    with (folder / "conversion.csv").open(newline="", encoding="utf-8") as file:
-        warned = [row["case"] for row in csv.DictReader(file) if row["warnings"]]
-    print(f"wrote {folder}")
-    print(f"log {folder / 'conversion.csv'}: {len(warned)} images with warnings")
-
-
-def convert(options: argparse.Namespace) -> Path:
-    """Match files to cases, check them all, write the dataset.
-
-    Raises:
-        UserError: whatever does not fit together; nothing is written then.
-    """
-    from nnunet_da.conversion.dataset import DatasetSpecification, write_dataset
+def run(options: argparse.Namespace) -> int:
+    """Match files to cases, convert them, say how it went."""
+    from nnunet_da.conversion.engine import convert_scans, report
+    from nnunet_da.conversion.scan import TEST, TRAINING, Scan
 
     channel_names = tuple(options.channel_name or ["CT"])
     labels = declared_labels(options.label, options.labels_json)
@@ -63,10 +53,24 @@ def convert(options: argparse.Namespace) -> Path:
         raise UserError("labels are given but not what their values mean: add --label NAME=VALUE for each, such as --label femur=1")
     if options.test_labels and not options.test_images:
         raise UserError("--test-labels needs the scans they belong to: add --test-images")
-    specification = DatasetSpecification(options.dataset_id, options.name, channel_names, labels, "nnunet-da convert nifti")
-    training = find_cases(options.images, options.labels, channel_names)
-    test = find_cases(options.test_images, options.test_labels, channel_names) if options.test_images else []
-    return write_dataset(specification, training, test, overwrite=options.overwrite, processes=options.processes)
+    output = output_of(options, channel_names, labels, "nnunet-da convert nifti")
+    cases = {TRAINING: find_cases(options.images, options.labels, channel_names)}
+    cases[TEST] = find_cases(options.test_images, options.test_labels, channel_names) if options.test_images else []
+    scans = [Scan(case.name, case.images, case.label, split) for split, of_split in cases.items() for case in of_split]
+    return report(convert_scans(scans, load, output, overwrite=options.overwrite, processes=options.processes, pictures=options.pictures))
+
+
+def load(scan: "Scan") -> "Loaded":
+    """Read the files of one scan; a .nii.gz may be copied as it is."""
+    from nnunet_da.conversion.images import read_image
+    from nnunet_da.conversion.scan import Loaded
+    from nnunet_da.conversion.stated_orientation import orientation_warnings
+
+    images = tuple(read_image(path) for path in scan.images)
+    label = read_image(scan.label) if scan.label else None
+    warnings = tuple(dict.fromkeys(text for path in scan.images for text in orientation_warnings(path)))
+    unchanged = tuple(path if path.name.endswith(".nii.gz") else None for path in scan.images)
+    return Loaded(images, label, warnings=warnings, unchanged=unchanged)
 
 
 def declared_labels(pairs: Sequence[str], json_file: Path | None) -> dict[str, int]:

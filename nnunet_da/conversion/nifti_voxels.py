@@ -29,7 +29,7 @@ def refuse_damaged_nifti(path: Path, header: Mapping[str, str]) -> None:
     voxels = int(np.prod([int(header[f"dim[{axis}]"]) for axis in range(1, 1 + int(header["dim[0]"]))], dtype=np.int64))
     expected = voxels * int(header["bitpix"]) // 8
     try:
-        with _open(data_path) as stream:
+        with open_nifti(data_path) as stream:
             stream.read(int(float(header["vox_offset"])))
             found, broken = _measure(_blocks(stream), expected, _float_type(path, int(header["datatype"])))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -62,7 +62,7 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
 def _float_type(path: Path, datatype: int) -> np.dtype | None:
     if datatype not in FLOAT_TYPES:
         return None
-    with _open(path) as stream:
+    with open_nifti(path) as stream:
         order = ">" if stream.read(4) == BIG_ENDIAN_START else "<"
     return np.dtype(order + FLOAT_TYPES[datatype])
 
@@ -75,7 +75,8 @@ def _data_path(path: Path) -> Path:
     return next((candidate for candidate in candidates if candidate.is_file()), path)
 
 
-def _open(path: Path) -> BinaryIO:
+def open_nifti(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked where they are packed, whatever its name."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if compressed else path.open("rb")  # type: ignore[return-value]

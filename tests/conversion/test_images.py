@@ -61,6 +61,15 @@ def test_nifti_2_which_itk_cannot_read_is_refused(tmp_path):
         read_image(tmp_path / "a.nii.gz")
 
 
+def test_spacing_of_0_that_itk_would_make_1_is_refused(tmp_path, capfd):
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4))
+    image.header["pixdim"][3] = 0
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(UserError, match="spacing above 0"):
+        read_image(tmp_path / "a.nii.gz")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_uncompressed_twin_is_refused(tmp_path):
     for name in ("a.nii.gz", "a.nii"):
         sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkInt16), str(tmp_path / name))

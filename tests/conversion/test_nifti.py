@@ -26,12 +26,38 @@ def error_of(capfd, status, raw):
     return lines[0]
 
 
+def reason_of(capfd, status, raw, case="a"):
+    """Why a case was refused; it alone may be missing, and nothing half-written may be left."""
+    assert status == 1
+    lines = capfd.readouterr().err.splitlines()
+    (reason,) = [line for line in lines if line.startswith(f"failed {case}: ")]
+    assert lines[1].startswith(f"error: 1 of {len(written_cases(raw)) + 1} cases could not be converted, ")
+    assert len(lines) == 2
+    assert case not in written_cases(raw)
+    assert not list(raw.rglob(".*"))
+    return reason
+
+
+def written_cases(raw):
+    """Cases of the datasets in nnUNet_raw; without one not even a folder is left."""
+    folders = list(raw.iterdir())
+    assert all((folder / "dataset.json").is_file() for folder in folders)
+    return [path.name[: -len("_0000.nii.gz")] for folder in folders for path in folder.glob("imagesT*/*_0000.nii.gz")]
+
+
 def test_writes_what_nnunet_expects(convert, raw):
     assert convert() == 0
     folder = raw / "Dataset101_A"
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert written == [
         "conversion.csv",
+        "conversion.json",
+        "conversion/a.png",
+        "conversion/b.png",
+        "conversion/contact_sheet.png",
+        "conversion/placements.json",
+        "conversion/records/a.json",
+        "conversion/records/b.json",
         "dataset.json",
         "imagesTr/a_0000.nii.gz",
         "imagesTr/b_0000.nii.gz",
@@ -148,6 +174,32 @@ def test_suffix_0000_is_no_part_of_the_name(convert, raw, scans):
     assert sorted(path.name for path in (raw / "Dataset101_A" / "labelsTr").iterdir()) == ["a.nii.gz", "b.nii.gz"]
 
 
+def test_names_are_made_fit_for_nnunet(convert, raw, scans):
+    for folder in ("images", "labels"):
+        (scans / folder / "a.nii.gz").rename(scans / folder / "Müller 1 (alt).nii.gz")
+    assert convert() == 0
+    assert sorted(path.name for path in (raw / "Dataset101_A" / "labelsTr").iterdir()) == ["Müller_1_alt.nii.gz", "b.nii.gz"]
+
+
+def test_names_that_become_alike_are_refused(convert, raw, scans, capfd):
+    for folder in ("images", "labels"):
+        (scans / folder / "a.nii.gz").rename(scans / folder / "p 1.nii.gz")
+        (scans / folder / "b.nii.gz").rename(scans / folder / "p_1.nii.gz")
+    assert "name of its own" in error_of(capfd, convert(), raw)
+
+
+def test_file_without_orientation_is_noted(convert, raw, scans):
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), None)
+    image.header.set_zooms((0.7, 0.8, 2.5))
+    nibabel.save(image, scans / "images" / "a.nii.gz")
+    assert convert(labels=None) == 0
+    with (raw / "Dataset101_A" / "conversion.csv").open() as file:
+        warnings = {row["case"]: row["warnings"] for row in csv.DictReader(file)}
+    assert "which side is left" in warnings["a"]
+    assert "which side is left" not in warnings["b"]
+
+
 def test_pattern_takes_case_names_from_folders(raw, scans, write_image):
     for name in ("p1", "p2"):
         write_image(scans / "patients" / name / "ct.nrrd", np.zeros((3, 3, 3), np.int16))
@@ -164,11 +216,14 @@ def test_overwrite_replaces_the_dataset(convert, raw):
     assert len(list(raw.iterdir())) == 1
 
 
-def test_overwrite_that_is_refused_keeps_the_old_dataset(convert, raw, scans):
+def test_overwrite_without_one_good_case_keeps_the_old_dataset(convert, raw, scans):
     assert convert() == 0
-    (scans / "images" / "a.nii.gz").write_bytes(b"no image")
-    assert convert("--overwrite") == 2
+    for name in "ab":
+        (scans / "images" / f"{name}.nii.gz").write_bytes(b"no image")
+    assert convert("--overwrite", labels=None) == 1  # another dataset: without labels
     assert voxels_of(raw / "Dataset101_A" / "imagesTr" / "a_0000.nii.gz").shape == (6, 5, 4)
+    assert (raw / "Dataset101_A" / "dataset.json").is_file()
+    assert len(list(raw.iterdir())) == 1
 
 
 def test_id_of_another_name_is_refused(convert, raw, capfd):
@@ -196,7 +251,7 @@ def test_truncated_file_is_named(convert, raw, scans, write_image, capfd, ending
     path = write_image(scans / "images" / f"a{ending}", np.random.default_rng(0).integers(-1000, 1500, (20, 20, 20)).astype(np.int16))
     path = path.with_suffix(".raw") if ending == ".mhd" else path
     path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
-    assert str(scans / "images" / "a.") in error_of(capfd, convert(labels=None), raw)
+    assert str(scans / "images" / "a.") in reason_of(capfd, convert(labels=None), raw)
 
 
 def test_damaged_compressed_file_is_named(convert, raw, scans, capfd):
@@ -204,12 +259,12 @@ def test_damaged_compressed_file_is_named(convert, raw, scans, capfd):
     content = bytearray(gzip.compress(gzip.decompress(path.read_bytes())))
     content[-6] ^= 0xFF  # the checksum
     path.write_bytes(content)
-    assert str(path) in error_of(capfd, convert(), raw)
+    assert str(path) in reason_of(capfd, convert(), raw, "b")
 
 
 def test_file_that_is_no_image_is_named(convert, raw, scans, capfd):
     (scans / "images" / "a.nii.gz").write_bytes(b"hello")
-    assert "images/a.nii.gz" in error_of(capfd, convert(), raw)
+    assert "images/a.nii.gz" in reason_of(capfd, convert(), raw)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -220,7 +275,7 @@ def test_voxels_that_are_not_finite_are_refused(convert, raw, scans, write_image
     voxels[-1, -1, -2:] = value
     (scans / "images" / "b.nii.gz").unlink()
     write_image(scans / "images" / f"b{ending}", voxels)
-    assert f"b{ending} has 2 NaN or infinite voxels" in error_of(capfd, convert(), raw)
+    assert f"b{ending} has 2 NaN or infinite voxels" in reason_of(capfd, convert(), raw, "b")
 
 
 @pytest.mark.parametrize(
@@ -233,22 +288,22 @@ def test_voxels_that_are_not_finite_are_refused(convert, raw, scans, write_image
 )
 def test_label_on_another_grid_is_refused(convert, raw, scans, write_image, capfd, wrong):
     write_image(scans / "labels" / "a.nii.gz", np.zeros((6, 5, 4), np.uint8), **wrong)
-    assert "labels/a.nii.gz" in error_of(capfd, convert(), raw)
+    assert "labels/a.nii.gz" in reason_of(capfd, convert(), raw)
 
 
 def test_label_of_another_size_is_refused(convert, raw, scans, write_image, capfd):
     write_image(scans / "labels" / "a.nii.gz", np.zeros((6, 5, 3), np.uint8))
-    assert "(4, 5, 6)" in error_of(capfd, convert(), raw)
+    assert "(4, 5, 6)" in reason_of(capfd, convert(), raw)
 
 
 def test_undeclared_label_values_are_refused(convert, raw, scans, write_image, capfd):
     write_image(scans / "labels" / "a.nii.gz", np.full((6, 5, 4), 2, np.uint8))
-    assert "undeclared values 2" in error_of(capfd, convert(), raw)
+    assert "undeclared values 2" in reason_of(capfd, convert(), raw)
 
 
 def test_label_values_that_are_no_integers_are_refused(convert, raw, scans, write_image, capfd):
     write_image(scans / "labels" / "a.nii.gz", np.full((6, 5, 4), 0.5, np.float32))
-    assert "must hold integers" in error_of(capfd, convert(), raw)
+    assert "must hold integers" in reason_of(capfd, convert(), raw)
 
 
 def test_labels_without_meaning_are_refused(raw, scans, capfd):
@@ -302,7 +357,7 @@ def test_images_of_other_dimensions_are_refused(convert, raw, scans, capfd):
         sitk.Image([4, 4, 4], sitk.sitkVectorInt16, 2),
     ):
         sitk.WriteImage(image, str(path))
-        assert "a.nii.gz has" in error_of(capfd, convert(labels=None), raw)
+        assert "a.nii.gz has" in reason_of(capfd, convert(labels=None), raw)
 
 
 def test_folder_that_is_not_there(convert, raw, capfd):
@@ -314,10 +369,14 @@ def test_raw_folder_that_is_not_set(convert, raw, capfd, monkeypatch):
     assert "nnUNet_raw" in error_of(capfd, convert(), raw)
 
 
-def test_several_bad_files_are_counted(convert, raw, scans, capfd):
+def test_nothing_is_left_where_every_case_is_refused(convert, raw, scans, capfd):
     for name in "ab":
         (scans / "images" / f"{name}.nii.gz").write_bytes(b"hello")
-    assert "1 more of 2 cases" in error_of(capfd, convert(), raw)
+    assert convert() == 1
+    assert list(raw.iterdir()) == []
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["failed a", "failed b", "error"]
+    assert "2 of 2 cases could not be converted, nothing was written" in lines[2]
 
 
 def test_labels_from_another_dataset_json(tmp_path):

@@ -1,0 +1,1 @@
+"""What differs between two centres' datasets, and what would leak between them."""

@@ -1,10 +1,12 @@
 """What every verb that writes results does alike: see that it may, write whole files, and say with what."""
 
+import math
 import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from nnunet_da.errors import UserError
 
@@ -52,6 +54,17 @@ def relative(file: Path, folder: Path) -> str:
         return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
     except ValueError:  # another drive on Windows
         return file.resolve().as_posix()
+
+
+def plain_values(value: Any) -> Any:
+    """A value that JSON can hold: no NumPy, None for NaN and infinity, keys as text; through dictionaries, lists and tuples."""
+    if isinstance(value, dict):
+        return {str(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_values(item) for item in value]
+    if hasattr(value, "item") and not hasattr(value, "__len__"):  # a NumPy number; NumPy itself would make `nnunet-da --help` slow
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions_of(*packages: str) -> dict[str, str]:

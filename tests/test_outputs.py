@@ -1,10 +1,13 @@
 """What every verb that writes results does alike."""
 
+import json
+
+import numpy as np
 import pytest
 
 from nnunet_da import __version__
 from nnunet_da.errors import UserError
-from nnunet_da.outputs import check_output, relative, versions_of, write_whole
+from nnunet_da.outputs import check_output, plain_values, relative, versions_of, write_whole
 
 
 def test_results_are_replaced_only_when_asked(tmp_path):
@@ -37,3 +40,8 @@ def test_versions_name_what_is_missing():
     found = versions_of("numpy", "no-such-package")
     assert list(found) == ["python", "nnunet-da", "numpy", "no-such-package"]
     assert (found["nnunet-da"], found["no-such-package"]) == (__version__, "unknown")
+
+
+def test_values_that_json_can_hold():
+    found = plain_values({1: (np.float32(0.5), np.int64(3), np.bool_(True)), "a": [float("nan"), np.float64("inf"), None, "x"]})
+    assert json.loads(json.dumps(found, allow_nan=False)) == {"1": [0.5, 3, True], "a": [None, None, None, "x"]}

@@ -14,7 +14,7 @@ from nnunet_da.audit.leakage import Leak
 from nnunet_da.audit.page import render_page
 from nnunet_da.audit.probing import SiteProbe
 from nnunet_da.datasets import write_json
-from nnunet_da.outputs import versions_of, write_whole
+from nnunet_da.outputs import plain_values, versions_of, write_whole
 
 PAGE, RECORD, TABLE = "audit.html", "audit.json", "features.csv"
 RESULTS = (PAGE, RECORD, TABLE)
@@ -84,7 +84,7 @@ def as_json(audit: Audit, command: str = "") -> dict[str, Any]:
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(audit.options).items()},
         "versions": versions_of("nnunetv2", "numpy", "scipy", "scikit-learn", "SimpleITK"),
     }
-    return _plain(content)
+    return plain_values(content)
 
 
 def _leak(leak: Leak) -> dict[str, str]:
@@ -110,14 +110,3 @@ def _table(audit: Audit) -> str:
         texts = [scan.dataset, scan.role, scan.split, scan.case, scan.patient, one.grid.orientation]
         writer.writerow([*texts, *("" if not np.isfinite(value) else f"{value:.6g}" for value in numbers)])
     return stream.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and knows no NumPy."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -5,14 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nnunet_da.datasets import write_json
 from nnunet_da.diagnosis.diagnose import Diagnosis
 from nnunet_da.diagnosis.pictures import pictures
 from nnunet_da.diagnosis.runs import Run
 from nnunet_da.errors import UserError
-from nnunet_da.outputs import check_folder, versions_of
+from nnunet_da.outputs import check_folder, plain_values, versions_of
 
 DIAGNOSIS_FILE = "diagnosis.json"
 LAYOUT = 1  # of diagnosis.json
@@ -91,19 +89,8 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "options": {name: None if value is None else str(value) if isinstance(value, Path) else value for name, value in options.items()},
         "versions": versions_of("nnunetv2", "torch", "numpy", "scikit-learn", "scipy"),
     }
-    return _plain(content)
+    return plain_values(content)
 
 
 def _run(run: Run) -> dict[str, Any]:
     return {"name": run.name, "trainer": run.trainer, "fold": run.fold, "checkpoint": run.kind, "settings": run.settings}
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and knows no NumPy."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,6 +1,6 @@
 """Audit two or more datasets: measure every scan, look for leaks, probe for the site."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from nnunet_da.audit.duplicates import Candidate, Match, candidates, lay_over
-from nnunet_da.audit.leakage import PATIENT, SCAN, Leak, folds_of, leaks_of, same_patient
-from nnunet_da.audit.measure import Job, Measured, measure
+from nnunet_da.audit.leakage import PATIENT, SCAN, Leak, folds_of, in_both_parts, leaks_of, same_patient
+from nnunet_da.audit.measure import Job, Measured, is_ct, measure
 from nnunet_da.audit.preprocessed import Preprocessing, from_grids, from_plans
 from nnunet_da.audit.probing import SiteProbe, probe_sites
 from nnunet_da.audit.protocol import LabelDifference, label_differences
-from nnunet_da.audit.scans import AuditScan, Grid, find_datasets, find_scans, read_grid
+from nnunet_da.audit.scans import TRAIN, AuditScan, Grid, find_datasets, find_scans, read_grid
 from nnunet_da.audit.sides import Flips, flips_by_content, orientations, sides_noted
+from nnunet_da.audit.words import some
 from nnunet_da.datasets import RawDataset
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.workers import default_processes, each
@@ -56,6 +57,8 @@ class Audit:
         flips, orientations, orientation_warning, sides: see `nnunet_da.audit.sides`.
         labels: differences in how labels were drawn.
         step_mm: of the search for duplicates.
+        channels: the source's names.
+        notes: what the datasets leave open, in sentences.
     """
 
     options: Options
@@ -76,11 +79,17 @@ class Audit:
     sides: dict[str, dict[str, int]]
     labels: list[LabelDifference]
     step_mm: float
+    channels: list[str]
     notes: list[str] = field(default_factory=list)
 
     @property
     def datasets(self) -> list[str]:
         return [self.source, *self.targets]
+
+    @property
+    def without_patient(self) -> list[str]:
+        """Scans whose patient is not known."""
+        return [scan.name for scan in self.scans if not scan.patient]
 
     def of(self, dataset: str) -> list[Measured]:
         return [one for one in self.measured if one.scan.dataset == dataset]
@@ -96,6 +105,7 @@ def audit(options: Options) -> Audit:
     scans = find_scans(source, targets, options.target_labels, options.patients)
     folds, folds_from = folds_of(source)
     grids, unreadable = _grids(scans)
+    _refuse_nothing({scan.dataset for scan in grids}, [source, *targets], unreadable)
     preprocessing = from_plans(source, options.plans, options.configuration) if options.plans else from_grids(list(grids.values()))
     step_mm = _step(list(grids.values()))
     jobs = [_job(scan, grids[scan], source, targets, step_mm, preprocessing) for scan in scans if scan in grids]
@@ -104,7 +114,7 @@ def audit(options: Options) -> Audit:
     unreadable += [(jobs[place].scan, reason) for place, reason in failed.items()]
     found = [measured[place] for place in sorted(measured)]
     unreadable += [(one.scan, one.label_problem) for one in found if one.label_problem]
-    _refuse_nothing(found, [source, *targets], unreadable)
+    _refuse_nothing({one.scan.dataset for one in found}, [source, *targets], unreadable)
     same, laid, more_unreadable = _duplicates(found, step_mm, processes)
     borders = {source.name: folds}
     leaks, repeats = leaks_of(SCAN, same, borders)
@@ -120,7 +130,7 @@ def audit(options: Options) -> Audit:
         scans=scans,
         measured=found,
         unreadable=unreadable + more_unreadable,
-        leaks=leaks + shared,
+        leaks=leaks + shared + in_both_parts(scans, borders),
         repeats=[(SCAN, *pair) for pair in repeats] + [(PATIENT, *pair) for pair in others],
         compared=(laid, len(found) * (len(found) - 1) // 2),
         folds_from=folds_from,
@@ -132,6 +142,8 @@ def audit(options: Options) -> Audit:
         sides=sides_noted({dataset.name: dataset.folder for dataset in (source, *targets)}),
         labels=label_differences(found, source.name, [target.name for target in targets]),
         step_mm=step_mm,
+        channels=_channels(source),
+        notes=list(_notes(scans, source, targets)),
     )
 
 
@@ -157,8 +169,25 @@ def _step(grids: list[Grid]) -> float:
 
 def _job(scan: AuditScan, grid: Grid, source: RawDataset, targets: list[RawDataset], step_mm: float, preprocessing: Preprocessing) -> Job:
     dataset = next(one for one in (source, *targets) if one.name == scan.dataset)
-    declared = {value: name for name, value in dataset.description["labels"].items() if isinstance(value, int) and value > 0}
-    return Job(scan, grid, tuple(dataset.description["channel_names"].values()), declared, step_mm, preprocessing)
+    declared = {name: value for name, value in dataset.description["labels"].items() if name != "ignore" and value != 0}
+    labels = {tuple(value) if isinstance(value, list) else value: name for name, value in declared.items()}
+    return Job(scan, grid, tuple(_channels(source)), is_ct(_channels(dataset)[0]), labels, step_mm, preprocessing)
+
+
+def _channels(dataset: RawDataset) -> list[str]:
+    """Names in the order of the files."""
+    names = dataset.description["channel_names"]
+    return [str(names[key]) for key in sorted(names, key=int)]
+
+
+def _notes(scans: list[AuditScan], source: RawDataset, targets: list[RawDataset]) -> Iterator[str]:
+    for target in targets:
+        if [name.casefold() for name in _channels(target)] != [name.casefold() for name in _channels(source)]:
+            theirs, ours = (", ".join(_channels(dataset)) for dataset in (target, source))
+            yield f"Whether channels belong together: {target.name} has {theirs}, {source.name} has {ours}; their places were taken for it."
+    bare = [scan.name for scan in scans if scan.dataset == source.name and scan.split == TRAIN and scan.label is None]
+    if bare:
+        yield f"How {some(bare)} would be trained on: no label map was found."
 
 
 def _in_parallel(function: Callable[[Any], Any], items: Sequence[Any], processes: int, title: str) -> tuple[dict[int, Any], dict[int, str]]:
@@ -182,9 +211,9 @@ def _numbered(function: Callable[[Any], Any], item: tuple[int, Any]) -> Any:
     return function(item[1])
 
 
-def _refuse_nothing(found: list[Measured], datasets: list[RawDataset], unreadable: list[tuple[AuditScan, str]]) -> None:
+def _refuse_nothing(readable: set[str], datasets: list[RawDataset], unreadable: list[tuple[AuditScan, str]]) -> None:
     for dataset in datasets:
-        if not any(one.scan.dataset == dataset.name for one in found):
+        if dataset.name not in readable:
             reason = next((text for scan, text in unreadable if scan.dataset == dataset.name), "none found")
             raise UserError(f"{dataset.name} must have readable scans, it has none ({reason}): convert them again")
 

@@ -55,6 +55,9 @@ def gaps(audit: Audit) -> list[str]:
     found = []
     if not audit.options.patients:
         found.append("Whether one patient stands on two sides: no table of patients was given (--patients).")
+    elif audit.without_patient:
+        found.append(f"Whether the patients of {some(audit.without_patient)} stand on two sides: the table of patients does not name them.")
+    found += audit.notes
     if not audit.options.target_labels:
         found.append("How the targets' labels were drawn: they were not opened (--target-labels opens them).")
     for target, probes in audit.probes.items():
@@ -77,6 +80,8 @@ def _leaks(audit: Audit) -> Finding:
     searched = f"{all_pairs} pairs of scans searched by content, {pairs} of them compared voxel by voxel."
     details = [searched, f"Folds: {audit.folds_from}."]
     details += [] if audit.options.patients else ["Patients: not checked, no table was given (--patients)."]
+    if audit.options.patients and audit.without_patient:
+        details.append(f"Patients: not known of {len(audit.without_patient)} of {count(len(audit.scans), 'scan')}.")
     if audit.repeats:
         details.append(f"{count(len(audit.repeats), 'pair')} of one scan or patient on one side: no leak, but counted twice.")
     if not audit.leaks:
@@ -91,8 +96,11 @@ def _site(audit: Audit, target: str) -> Iterator[Finding]:
     if raw is None:
         yield Finding(question, "Not assessed", OPEN, [f"{probes[RAW].gap}.".capitalize()])
     else:
-        answer = f"Not by these features: AUC {raw.auc:.2f}" if raw.at_chance else f"Yes: AUC {raw.auc:.2f}"
-        yield Finding(question, answer, OPEN if raw.at_chance else MIXED, [interval_text(raw), *_strongest(probes[RAW])])
+        single = any(feature.p_holm < ALPHA for feature in probes[RAW].features)
+        answer = "Not by all features together, but by single ones" if single else "Not by these features"
+        kind = OPEN if raw.at_chance and not single else MIXED
+        details = [interval_text(raw), *_strongest(probes[RAW])]
+        yield Finding(question, f"{answer if raw.at_chance else 'Yes'}: AUC {raw.auc:.2f}", kind, details)
     yield Finding("What does preprocessing do to that?", _preprocessing_answer(probes), OPEN, list(_preprocessing_details(audit, target)))
 
 

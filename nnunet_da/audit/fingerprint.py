@@ -26,7 +26,7 @@ class Fingerprint:
     """What a scan looks like, in a few hundred kilobytes at most.
 
     Attributes:
-        exact: hash of the voxels in LPS order; equal for copies.
+        exact: hash of the voxels in LPS order; equal for copies, whatever type of number holds them.
         places_mm: (K, 3) x, y, z of each point from the scan's first voxel in LPS order.
         descriptions: (K, 128) of length 1.
         thumbnail: (16, 16, 16) of the whole scan as nnU-Net reads it, z, y, x, mean 0 and SD 1.
@@ -48,8 +48,15 @@ def fingerprint(image: sitk.Image, step_mm: float) -> Fingerprint:
     upright = in_lps(image)
     coarse = isotropic(upright, step_mm)
     places, descriptions = _points(coarse)
-    exact = hashlib.sha256(np.ascontiguousarray(sitk.GetArrayViewFromImage(upright)).tobytes()).hexdigest()
-    return Fingerprint(exact, places * np.float32(step_mm), descriptions, _thumbnail(image))
+    return Fingerprint(_hash(sitk.GetArrayViewFromImage(upright)), places * np.float32(step_mm), descriptions, _thumbnail(image))
+
+
+def _hash(voxels: NDArray) -> str:
+    """Of shape and values, slice by slice."""
+    known = hashlib.sha256(str(voxels.shape).encode())
+    for plane in voxels:
+        known.update((plane.astype(np.float64) + 0.0).tobytes())  # no negative zeros
+    return known.hexdigest()
 
 
 def in_lps(image: sitk.Image) -> sitk.Image:

@@ -1,5 +1,6 @@
 """How centres draw: volume, extent along the body, pieces, holes and cut ends of every label."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,11 @@ PROTOCOL = {
 }
 
 
-def measure_labels(label_file: Path, image_file: Path, names: dict[int, str]) -> dict[str, dict[str, float]]:
+def measure_labels(label_file: Path, image_file: Path, names: Mapping[int | tuple[int, ...], str]) -> dict[str, dict[str, float]]:
     """Label name -> its measures; a label that the scan does not hold is left out.
 
     Args:
-        names: label value -> name, foreground only.
+        names: label value, or the values of a region -> name, foreground only.
 
     Returns:
         `volume_mm3`; `extent_si_mm`: from the lowest to the highest slice along head-feet, slice thickness included; `components`:
@@ -41,8 +42,14 @@ def measure_labels(label_file: Path, image_file: Path, names: dict[int, str]) ->
     spacing_mm = label.GetSpacing()[::-1]
     voxels, body = sitk.GetArrayFromImage(label), sitk.GetArrayFromImage(image) > BODY_HU
     boxes = ndimage.find_objects(voxels.astype(np.int32))
-    found = {value: boxes[value - 1] for value in names if value <= len(boxes) and boxes[value - 1] is not None}
-    return {names[value]: _measures(voxels[box] == value, box, body, spacing_mm) for value, box in found.items()}
+    measures = {}
+    for values, name in names.items():
+        wanted = (values,) if isinstance(values, int) else values
+        found = [box for value in wanted if 0 < value <= len(boxes) and (box := boxes[value - 1]) is not None]
+        if found:
+            box = tuple(slice(min(one[axis].start for one in found), max(one[axis].stop for one in found)) for axis in range(3))
+            measures[name] = _measures(np.isin(voxels[box], wanted), box, body, spacing_mm)
+    return measures
 
 
 def _measures(mask: NDArray[np.bool_], box: tuple[slice, ...], body: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> dict[str, float]:

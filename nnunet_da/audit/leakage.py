@@ -1,5 +1,6 @@
 """Which duplicates and which shared patients would leak: across train, test and target, and across folds."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,15 +66,25 @@ def border(first: AuditScan, second: AuditScan, folds: Mapping[str, Folds]) -> s
     return ""
 
 
+def in_both_parts(scans: Iterable[AuditScan], folds: Mapping[str, Folds]) -> list[Leak]:
+    """Training cases that a fold names for training and for validation at once."""
+    return [
+        Leak(SCAN, scan, scan, "training and validation of a fold", "one case named in both")
+        for scan in scans
+        if scan.split == TRAIN and any(scan.case in train & validation for train, validation in folds.get(scan.dataset, ()))
+    ]
+
+
 def same_patient(scans: list[AuditScan]) -> Iterator[tuple[AuditScan, AuditScan, str]]:
-    """Every pair of scans of one patient."""
+    """Every pair of scans of one patient; names that differ in case and leading zeros alone are one, as they are for `convert sites`."""
     groups = defaultdict(list)
     for scan in scans:
         if scan.patient:
-            groups[scan.patient].append(scan)
-    for patient, members in groups.items():
+            groups[re.sub(r"(?<!\d)0+(?=\d)", "", scan.patient.casefold())].append(scan)
+    for members in groups.values():
         for first, second in combinations(members, 2):
-            yield first, second, f"patient {patient}"
+            spelled = dict.fromkeys((first.patient, second.patient))
+            yield first, second, f"patient {' and '.join(spelled)}"
 
 
 def folds_of(source: RawDataset) -> tuple[Folds, str]:

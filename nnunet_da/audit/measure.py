@@ -1,7 +1,7 @@
 """Everything that is measured on one scan, in one reading of its files."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nnunet_da.audit.features import measure_features
@@ -21,8 +21,9 @@ class Job:
     """One scan to measure.
 
     Attributes:
-        channels: nnU-Net's names of the channels; "CT" is in HU.
-        labels: label value -> name.
+        channels: the source's names of the channels, for every dataset: nnU-Net tells channels by their place.
+        in_hu: whether the first channel is CT.
+        labels: label value, or the values of a region -> name.
         step_mm: of the fingerprint.
         preprocessing: None to leave that part out.
     """
@@ -30,7 +31,8 @@ class Job:
     scan: AuditScan
     grid: Grid
     channels: tuple[str, ...]
-    labels: Mapping[int, str]
+    in_hu: bool
+    labels: Mapping[int | tuple[int, ...], str]
     step_mm: float
     preprocessing: Preprocessing | None
 
@@ -68,11 +70,13 @@ def measure(job: Job) -> Measured:
     """Measure one scan.
 
     Raises:
-        UserError: a file cannot be read.
+        UserError: a file cannot be read, or a channel is missing.
     """
+    if len(job.scan.images) != len(job.channels):
+        raise UserError(f"a scan must have {len(job.channels)} channel(s) as in dataset.json, found {len(job.scan.images)}: add the files")
     images = [read_image(file) for file in job.scan.images]
     volumes = [voxels_zyx(image) for image in images]
-    quality = measure_quality(volumes[0], job.grid.spacing_mm) if is_ct(job.channels[0]) else {}
+    quality = measure_quality(volumes[0], job.grid.spacing_mm) if job.in_hu else {}
     raw = _features(volumes, job.channels)
     prints = fingerprint(images[0], job.step_mm)
     after: dict[str, float] = {}
@@ -99,7 +103,14 @@ def _labels(job: Job) -> tuple[dict[str, dict[str, float]], str]:
 def _features(volumes: list, channels: tuple[str, ...]) -> dict[str, float]:
     """Of every channel; named by it where there are several."""
     return {
-        name if len(channels) == 1 else f"{channel}: {name}": value
-        for channel, volume in zip(channels, volumes, strict=True)
+        f"{prefix}{name}": value
+        for prefix, volume in zip(prefixes(channels), volumes, strict=True)
         for name, value in measure_features(volume).items()
     }
+
+
+def prefixes(channels: Sequence[str]) -> list[str]:
+    """What the names of each channel's features begin with: nothing for the only one; its place tells channels of one name apart."""
+    if len(channels) == 1:
+        return [""]
+    return [f"{name}: " if channels.count(name) == 1 else f"{name} {place}: " for place, name in enumerate(channels)]

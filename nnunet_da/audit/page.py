@@ -8,7 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from nnunet_da.audit.audit import RAW, Audit
 from nnunet_da.audit.findings import NO_PROOF, PROBE_TITLES, findings, gaps
 from nnunet_da.audit.labels import PROTOCOL
-from nnunet_da.audit.measure import HU_PERCENTILES
+from nnunet_da.audit.measure import HU_PERCENTILES, prefixes
 from nnunet_da.audit.pictures import QUANTITIES, centre_pictures, feature_picture, percentile_picture, quantity
 from nnunet_da.audit.words import number, short
 from nnunet_da.outputs import versions_of
@@ -23,7 +23,6 @@ def render_page(audit: Audit, command: str) -> str:
     """The whole page as one HTML text; every value from outside is escaped."""
     loader = ChoiceLoader([PackageLoader("nnunet_da.audit"), PackageLoader("nnunet_da.report")])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    unit = "grey value (HU)" if _in_hu(audit) else "grey value"
     return environment.get_template(TEMPLATE).render(
         audit=audit,
         title=f"Audit of {audit.source} and {', '.join(audit.targets)}",
@@ -35,7 +34,7 @@ def render_page(audit: Audit, command: str) -> str:
         leaks=_leaks(audit),
         centres=_centres(audit),
         centre_pictures=centre_pictures(audit),
-        percentiles=percentile_picture(audit, HU_PERCENTILES, unit),
+        percentiles=[percentile_picture(audit, HU_PERCENTILES, place) for place in range(len(audit.channels))],
         in_hu=_in_hu(audit),
         probes=_probes(audit),
         features={target: (feature_picture(audit, target), _features(audit, target)) for target in _probed(audit)},
@@ -57,7 +56,8 @@ def _probed(audit: Audit) -> list[str]:
 
 def _centres(audit: Audit) -> Table:
     """Median and range of every quantity per dataset."""
-    titles = {**QUANTITIES, **({name: f"Percentile {int(name[1:])} (HU)" for name in HU_PERCENTILES} if _in_hu(audit) else {})}
+    first = prefixes(audit.channels)[0]
+    titles = {**QUANTITIES, **({f"{first}{name}": f"Percentile {int(name[1:])} (HU)" for name in HU_PERCENTILES} if _in_hu(audit) else {})}
     rows = []
     for name, title in titles.items():
         values = [quantity(audit, dataset, name) for dataset in audit.datasets]
@@ -90,12 +90,12 @@ def _probes(audit: Audit) -> Table:
         for name, probe in probes.items():
             result = probe.result
             if result is None:
-                cells = [Cell(NOTHING, probe.gap), Cell(NOTHING), Cell(NOTHING), Cell(str(len(probe.features)))]
+                cells = [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), Cell(str(len(probe.features)))]
             else:
                 verdict = "at chance" if result.at_chance else "above chance"
                 chance = f"{result.null_low:.2f} to {result.null_high:.2f}"
                 cells = [Cell(f"{result.auc:.3f}", verdict), Cell(chance), Cell(f"{result.p_value:.3f}"), Cell(str(len(probe.features)))]
-            rows.append(Row(Cell(PROBE_TITLES[name]), cells))
+            rows.append(Row(Cell(PROBE_TITLES[name], probe.gap), cells))  # words that long would push the numbers off a narrow screen
         groups.append((f"{target} against {audit.source}", rows))
     columns = ["What the probe sees", "AUC", "By chance (95 %)", "p", "Features"]
     return Table("probes", "How well a linear probe tells the sites apart", columns, groups)

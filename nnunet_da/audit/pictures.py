@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nnunet_da.audit.audit import RAW, Audit
+from nnunet_da.audit.measure import is_ct, prefixes
 from nnunet_da.audit.probing import ALPHA
 from nnunet_da.report.pictures import DOMAIN_COLOURS, Picture, style, to_picture
 
@@ -40,29 +41,31 @@ def quantity(audit: Audit, dataset: str, name: str) -> list[float]:
     return [value for value in found if np.isfinite(value)]
 
 
-def percentile_picture(audit: Audit, percentiles: Sequence[str], unit: str) -> Picture:
-    """Median over scans of each percentile of the grey values, with the range of the middle half of the scans."""
+def percentile_picture(audit: Audit, percentiles: Sequence[str], place: int) -> Picture:
+    """Median over scans of each percentile of a channel's grey values, with the range of the middle half of the scans."""
+    prefix = prefixes(audit.channels)[place]
+    unit = "grey value (HU)" if is_ct(audit.channels[place]) else "grey value"
     with style():
         figure = Figure(figsize=(5.4, 3.3), layout="constrained")
         axes = figure.add_subplot()
         places = np.arange(len(percentiles))
         for position, dataset in enumerate(audit.datasets):
-            values = np.array([[one.raw[name] for name in percentiles] for one in audit.of(dataset)])
+            values = np.array([[one.raw[f"{prefix}{name}"] for name in percentiles] for one in audit.of(dataset)])
             low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
             colour = DOMAIN_COLOURS[position % len(DOMAIN_COLOURS)]
             axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
             axes.plot(places, middle, color=colour, marker=MARKERS[position % len(MARKERS)], label=dataset)
         axes.set_xticks(places, [str(int(name[1:])) for name in percentiles])
         axes.set_xlabel("percentile of a scan's voxels")
-        axes.set_ylabel(unit)
+        axes.set_ylabel(f"{prefix}{unit}")
         figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=9)
         described = "; ".join(
-            f"{dataset}: median {np.median([one.raw['p50'] for one in audit.of(dataset)]):.4g}" for dataset in audit.datasets
+            f"{dataset}: median {np.median([one.raw[f'{prefix}p50'] for one in audit.of(dataset)]):.4g}" for dataset in audit.datasets
         )
         return to_picture(
             figure,
-            "audit-percentiles",
-            f"Percentiles of the grey values. {described}.",
+            f"audit-percentiles-{place}",
+            f"{prefix}Percentiles of the grey values. {described}.",
             "Line: median scan; band: middle half of the scans.",
         )
 

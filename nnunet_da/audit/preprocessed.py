@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from nnunet_da import paths
 from nnunet_da.audit.scans import AuditScan, Grid
 from nnunet_da.datasets import RawDataset, read_json
+from nnunet_da.errors import UserError
 from nnunet_da.planning import check_plans
 
 LARGEST = (96, 256, 256)  # voxels about the middle that are resampled where there are no plans: more costs minutes and says no more
@@ -42,14 +43,17 @@ def from_plans(source: RawDataset, plans_name: str, configuration: str) -> Prepr
     """Preprocessing by plans of the source.
 
     Raises:
-        UserError: no such plans, or not of this dataset.
+        UserError: no such plans, not of this dataset, or incomplete.
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     file = paths.nnunet_preprocessed() / source.name / f"{plans_name}.json"
     plans = read_json(file, f"{source.name} needs the plans {plans_name}")
     check_plans(plans, source.name, configuration)
-    spacing = PlansManager(plans).get_configuration(configuration).spacing
+    try:
+        spacing = PlansManager(plans).get_configuration(configuration).spacing
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} must be plans as nnU-Net writes them, {configuration} is incomplete ({error!r}): plan again") from error
     return Preprocessing(tuple(float(edge) for edge in spacing), plans, configuration, source.description)
 
 

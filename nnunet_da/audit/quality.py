@@ -35,6 +35,8 @@ def measure_quality(volume: NDArray, spacing_mm: tuple[float, ...]) -> dict[str,
         `edge_bone_mm`, `edge_skin_mm`: the length over which the mean profile along the in-plane gradient rises from 10 to 90 % of
             the step from soft tissue to bone, from air to skin. A step blurred by a Gaussian of SD s gives 2.563 s.
     """
+    if min(volume.shape[1:]) < 2:
+        return {"noise_hu": float("nan"), **{f"edge_{kind}_mm": float("nan") for kind in EDGES}}
     slices = chosen_slices(volume.shape[0])
     pixel_mm = spacing_mm[1:]
     detail = [homogeneous_detail(volume[k].astype(np.float32), pixel_mm) for k in slices]

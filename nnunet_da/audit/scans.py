@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from nnunet_da.conversion.tables import Table, read_table
 from nnunet_da.datasets import RawDataset, find_dataset
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.label_maps import Geometry, read_geometry
@@ -123,7 +122,10 @@ def read_grid(scan: AuditScan) -> Grid:
 
 
 def _scans_of(dataset: RawDataset, role: str, labels: bool) -> list[AuditScan]:
-    train = {case: tuple(files) for case, files in dataset.training_images().items()}
+    try:
+        train = {case: tuple(files) for case, files in dataset.training_images().items()}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"'dataset' in {dataset.name}/dataset.json must list 'images' and 'label' of every case: correct it") from None
     splits = ((TRAIN, "labelsTr", train), (TEST, "labelsTs", _test_images(dataset)))
     return [
         AuditScan(dataset.name, case, role, split, files, _label(dataset, folder, case) if labels else None)
@@ -142,8 +144,9 @@ def _test_images(dataset: RawDataset) -> dict[str, tuple[Path, ...]]:
 
 
 def _label(dataset: RawDataset, folder: str, case: str) -> Path | None:
-    file = dataset.folder / folder / f"{case}{dataset.file_ending}"
-    return file if file.is_file() else None
+    listed = dataset.description.get("dataset", {}).get(case, {}) if folder == "labelsTr" else {}
+    file = dataset.folder / listed.get("label", f"{folder}/{case}{dataset.file_ending}")
+    return file if file.exists() else None
 
 
 def _with_patients(scans: list[AuditScan], file: Path) -> list[AuditScan]:
@@ -151,22 +154,20 @@ def _with_patients(scans: list[AuditScan], file: Path) -> list[AuditScan]:
 
     table = _read_patients(file)
     by_dataset = "dataset" in table
-    keys = list(zip(table["dataset"], table["case"], strict=True)) if by_dataset else list(table["case"])
-    patient_of = dict(zip(keys, table["patient"], strict=True))
+    names = {str(int(name[len("Dataset") :][:3])): name for name in (scan.dataset for scan in scans)}
+    keys = [(names.get(row["dataset"].lstrip("0"), row["dataset"]) if by_dataset else "", row["case"]) for row in table.rows]
+    patient_of = dict(zip(keys, (row["patient"] for row in table.rows), strict=True))
     if len(patient_of) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise UserError(f"{file} must name each case once, but {twice} stands there twice: remove one, or add a column 'dataset'")
-    found = [replace(scan, patient=patient_of.get((scan.dataset, scan.case) if by_dataset else scan.case, "")) for scan in scans]
+        twice = " ".join(filter(None, next(key for key in keys if keys.count(key) > 1)))
+        raise UserError(f"{file} must name each case once, but '{twice}' stands there twice: remove one, or add a column 'dataset'")
+    found = [replace(scan, patient=patient_of.get((scan.dataset if by_dataset else "", scan.case), "")) for scan in scans]
     if not any(scan.patient for scan in found):
         raise UserError(f"{file} must name cases of the datasets, such as '{scans[0].case}', it names none: correct its column 'case'")
     return found
 
 
-def _read_patients(file: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} must be a CSV with the columns case and patient, it cannot be read ({error}): correct it") from error
-    if not {"case", "patient"} <= set(table):
+def _read_patients(file: Path) -> Table:
+    table = read_table(file, "the table of patients", ["case"])
+    if "patient" not in table:
         raise UserError(f"{file} must have the columns case and patient, it has {', '.join(table.columns)}: correct it")
-    return table.apply(lambda column: column.str.strip())
+    return table

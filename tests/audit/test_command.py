@@ -2,13 +2,19 @@
 
 import csv
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_da.audit.audit import AFTER, GRID, NOISE, RAW
+from nnunet_da.audit.findings import MIXED, _site
+from nnunet_da.audit.preprocessed import Preprocessing
+from nnunet_da.audit.probing import FeatureDifference, SiteProbe
 from nnunet_da.cli.main import main
+from nnunet_da.evaluation.probe import ProbeResult
 
 
 @pytest.fixture
@@ -37,6 +43,7 @@ def test_two_centres_without_leaks(make_centre, out, capsys):
     assert "does not prove" in printed
     page = (out / "audit.html").read_text()
     assert "does not prove" in page
+    assert re.search(r"<th[^>]*>The grid alone(?:(?!</th>).)*identical", page, re.DOTALL)  # beside its name
     assert "No scan stands on two sides" in page
     with (out / "features.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -165,10 +172,103 @@ def test_results_are_not_overwritten_unasked(make_centre, nnunet_folders, out, r
 
 
 def test_the_same_scans_give_the_same_record(make_centre, out):
-    make_centre(101, "A", cases=5, seed=1)
-    make_centre(102, "B", cases=5, seed=2)
+    """The probe has its own test."""
+    make_centre(101, "A", cases=3, seed=1)
+    make_centre(102, "B", cases=3, seed=2)
     run(out)
-    first = record(out)["probes"]
+    first, table = record(out), (out / "features.csv").read_bytes()
     assert run(out, "--overwrite") == 0
-    assert record(out)["probes"] == first
-    assert np.isfinite(first["Dataset102_B"]["scans"]["result"]["auc"])
+    assert {**record(out), "command": ""} == {**first, "command": ""}
+    assert (out / "features.csv").read_bytes() == table
+
+
+def test_a_single_feature_may_tell_what_all_together_do_not():
+    chance = ProbeResult(0.5, 0.3, 0.7, 0.5, 9, 9)
+    probes = dict.fromkeys((RAW, AFTER, GRID, NOISE), SiteProbe(chance, "", [FeatureDifference("x", 0.9, 0.01, 0, 1)], []))
+    scans = Preprocessing((1.0, 1.0, 1.0))
+    audit = SimpleNamespace(probes={"B": probes}, source="A", preprocessing=scans, of=lambda _: [])
+    finding = next(_site(audit, "B"))
+    assert (finding.answer, finding.kind) == ("Not by all features together, but by single ones: AUC 0.50", MIXED)
+
+
+def several_channels(folder: Path, names: list[str]) -> None:
+    """Every scan gets a second channel."""
+    for file in folder.glob("images*/*_0000.nii.gz"):
+        sitk.WriteImage(sitk.ReadImage(str(file)) * 2, str(file).replace("_0000", "_0001"))
+    description = json.loads((folder / "dataset.json").read_text())
+    description["channel_names"] = {str(place): names[place] for place in (1, 0)}
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def test_several_channels_are_told_by_their_place(make_centre, out):
+    several_channels(make_centre(101, "A", cases=2, seed=1), ["T1", "T2"])
+    several_channels(make_centre(102, "B", cases=2, seed=2), ["t1w", "t2w"])
+    assert run(out) == 0
+    found = record(out)["probes"]["Dataset102_B"]["scans"]
+    assert found["dropped"] == []
+    assert {"T1: p50", "T2: p50"} <= {feature["name"] for feature in found["features"]}
+    assert any("t1w, t2w" in gap for gap in record(out)["not_assessed"])
+
+
+def test_a_test_scan_without_a_channel_is_unreadable(make_centre, out):
+    several_channels(make_centre(101, "A", cases=2, seed=1), ["MR", "MR"])
+    several_channels(folder := make_centre(102, "B", cases=2, seed=2), ["MR", "MR"])
+    (folder / "imagesTs").mkdir()
+    (folder / "imagesTs" / "B_09_0000.nii.gz").write_bytes((folder / "imagesTr" / "B_00_0001.nii.gz").read_bytes())
+    assert run(out) == 1
+    (entry,) = record(out)["unreadable"]
+    assert (entry["scan"], "2 channel(s)" in entry["reason"]) == ("Dataset102_B/test/B_09", True)
+
+
+def test_no_readable_scan_at_all_is_one_line(make_centre, nnunet_folders, out, refuses):
+    for folder in (make_centre(101, "A", cases=1), make_centre(102, "B", cases=1)):
+        next((folder / "imagesTr").iterdir()).write_bytes(b"garbage")
+    refuses(nnunet_folders, ["audit", "-d", "101", "-t", "102", "-o", str(out)], "must have readable scans")
+
+
+def test_listed_cases_have_the_labels_listed(make_centre, nnunet_folders, out, refuses):
+    folder = make_centre(101, "A", cases=1, seed=1)
+    make_centre(102, "B", cases=1, seed=2)
+    (folder / "labelsTr").rename(folder / "elsewhere")
+    description = json.loads((folder / "dataset.json").read_text())
+    listed = {"images": ["imagesTr/A_00_0000.nii.gz"], "label": "elsewhere/A_00.nii.gz"}
+    for case in (listed, {"image": "x"}):
+        (folder / "dataset.json").write_text(json.dumps({**description, "dataset": {"A_00": case}}))
+        if case is listed:
+            assert run(out) == 0
+            assert {name for entry in record(out)["labels"] for name in entry["datasets"]} == {"Dataset101_A"}
+    refuses(nnunet_folders, ["audit", "-d", "101", "-t", "102", "-o", str(out), "--overwrite"], "'images' and 'label'")
+
+
+def test_a_label_that_is_missing_is_said_and_one_that_is_no_file_is_unreadable(make_centre, out):
+    labels = sorted((make_centre(101, "A", cases=2, seed=1) / "labelsTr").iterdir())
+    make_centre(102, "B", cases=1, seed=2)
+    for label in labels:
+        label.unlink()
+    labels[0].mkdir()
+    assert run(out) == 1
+    assert [entry["scan"] for entry in record(out)["unreadable"]] == ["Dataset101_A/train/A_00"]
+    assert any("A_01 would be trained on: no label map" in gap for gap in record(out)["not_assessed"])
+
+
+@pytest.mark.parametrize(
+    "content", ["\ufeffCase; Patient\nA_00;p1\nB_00;p1\n;;\n", "dataset,case,patient\n101,A_00,p1\nDataset102_B,B_00,p1\n"]
+)
+def test_tables_as_spreadsheets_save_them(make_centre, out, tmp_path, content):
+    make_centre(101, "A", cases=1, seed=1)
+    make_centre(102, "B", cases=1, seed=2)
+    table = tmp_path / "patients.csv"
+    table.write_text(content, encoding="utf-8")
+    assert run(out, "--patients", str(table)) == 1
+    assert len(record(out)["leaks"]) == 1
+
+
+def test_scans_that_the_table_does_not_name_are_a_gap(make_centre, out, tmp_path, capsys):
+    make_centre(101, "A", cases=2, seed=1)
+    make_centre(102, "B", cases=1, seed=2)
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient\nA_00,p1\nA_01\n")
+    assert run(out, "--patients", str(table)) == 0
+    assert "Patients: not known of 2 of 3 scans." in capsys.readouterr().out
+    assert "and no patient" not in (out / "audit.html").read_text()
+    assert any("A_01, Dataset102_B/train/B_00 stand on two sides" in gap for gap in record(out)["not_assessed"])

@@ -87,6 +87,14 @@ def test_copies_have_one_hash_and_others_not(phantoms):
     assert first.exact == turned.exact != other.exact
 
 
+def test_the_hash_knows_values_and_shape_not_the_type_of_number():
+    """Scans too small to search are found by it alone."""
+    small = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    other = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(4, 3, 2))
+    first, wide, reshaped = (fingerprint(image, 1.0).exact for image in (small, sitk.Cast(small, sitk.sitkFloat64), other))
+    assert first == wide != reshaped
+
+
 def test_the_flip_is_named(phantoms):
     pair = [phantoms[0], flipped(phantoms[0], 2)]
     (candidate,) = candidates([fingerprint(image, STEP_MM) for image in pair], STEP_MM)

@@ -58,3 +58,11 @@ def test_pieces_are_counted(files):
     sitk.WriteImage(label, str(files[0]))
     found = measure_labels(*files, {1: "bone"})["bone"]
     assert (found["components"], found["touches_end"]) == (2.0, 1.0)
+
+
+def test_a_region_is_measured_as_one(files):
+    found = measure_labels(*files, {(1, 2): "both", (2, 9): "speck", (9,): "absent"})
+    assert found["both"]["volume_mm3"] == 57 * 6.0
+    assert (found["both"]["components"], found["both"]["touches_end"]) == (2, 1)
+    assert found["speck"]["volume_mm3"] == 6.0
+    assert set(found) == {"both", "speck"}

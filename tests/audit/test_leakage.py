@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_da.audit.leakage import PATIENT, border, folds_of, leaks_of, same_patient
+from nnunet_da.audit.leakage import PATIENT, border, folds_of, in_both_parts, leaks_of, same_patient
 from nnunet_da.audit.scans import SOURCE, TARGET, TEST, TRAIN, AuditScan
 from nnunet_da.datasets import find_dataset
 from nnunet_da.errors import UserError
@@ -65,3 +65,14 @@ def test_folds_come_from_the_file_or_from_nnunet(make_centre, nnunet_folders):
 def test_too_few_cases_have_no_folds(make_centre):
     make_centre(101, "A", cases=3)
     assert folds_of(find_dataset("101"))[0] == []
+
+
+def test_a_case_in_both_parts_of_a_fold_is_a_leak():
+    folds = {"A": [(frozenset("ab"), frozenset("bc"))]}
+    (leak,) = in_both_parts([scan("a"), scan("b"), scan("c"), scan("b", split=TEST), scan("b", "B")], folds)
+    assert (leak.first.name, leak.between) == ("A/train/b", "training and validation of a fold")
+
+
+def test_a_patient_spelled_in_two_ways_is_one():
+    pairs = list(same_patient([scan("a", patient="P07"), scan("x", "B", patient="p7"), scan("y", "B", patient="p70")]))
+    assert [(first.case, second.case, detail) for first, second, detail in pairs] == [("a", "x", "patient P07 and p7")]

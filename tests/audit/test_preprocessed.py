@@ -1,5 +1,7 @@
 """Preprocessing as nnU-Net does it, and what it makes of noise."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -34,22 +36,68 @@ def test_a_large_scan_is_cut_before_it_is_resampled():
     assert out.shape == (1, 48, 256, 40)
 
 
-def test_plans_give_what_stock_preprocessing_gives(two_centres, monkeypatch):
-    monkeypatch.setenv("nnUNet_raw", str(two_centres / "nnUNet_raw"))
-    monkeypatch.setenv("nnUNet_preprocessed", str(two_centres / "nnUNet_preprocessed"))
+def test_plans_give_what_stock_preprocessing_stores(make_centre, nnunet_folders):
+    """Plans as stock planning writes them, with transposed axes and another spacing; planning itself would take half a minute."""
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    make_centre(101, "A", cases=1)
     source = find_dataset("101")
-    how = from_plans(source, "UDAPlans", "3d_fullres")
-    case, files = next(iter(source.training_images().items()))
-    found = preprocess(AuditScan(source.name, case, SOURCE, TRAIN, tuple(files)), [], grid(2.5, 2, 2), how)
-    stored = nnUNetDatasetBlosc2(str(two_centres / "nnUNet_preprocessed" / source.name / "UDAPlans_3d_fullres")).load_case(case)[0][:]
-    np.testing.assert_allclose(found, stored, atol=1e-5)
-    assert 0 <= padding(found.shape[1:], how) < 1
-    assert "UDAPlans" in how.text
+    folder = nnunet_folders / "nnUNet_preprocessed" / source.name
+    folder.mkdir()
+    resampling = {
+        f"resampling_fn_{kind}{end}": value
+        for kind, order in (("data", 3), ("seg", 1))
+        for end, value in (
+            ("", "resample_data_or_seg_to_shape"),
+            ("_kwargs", {"is_seg": kind == "seg", "order": order, "order_z": 0, "force_separate_z": None}),
+        )
+    }
+    configuration = {
+        "architecture": {},
+        "preprocessor_name": "DefaultPreprocessor",
+        "patch_size": [64, 16, 16],
+        "spacing": [1.5, 3.0, 2.0],
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        **resampling,
+    }
+    intensities = {"mean": 10.0, "std": 200.0, "percentile_00_5": -90.0, "percentile_99_5": 480.0}
+    plans = {
+        "dataset_name": source.name,
+        "plans_name": "TinyPlans",
+        "transpose_forward": [1, 0, 2],
+        "transpose_backward": [1, 0, 2],
+        "image_reader_writer": "SimpleITKIO",
+        "foreground_intensity_properties_per_channel": {"0": intensities},
+        "configurations": {"3d_fullres": configuration},
+    }
+    (folder / "TinyPlans.json").write_text(json.dumps(plans))
+    how = from_plans(source, "TinyPlans", "3d_fullres")
+    (files,) = source.training_images().values()
+    found = preprocess(AuditScan(source.name, "A_00", SOURCE, TRAIN, tuple(files)), [], grid(2.5, 2, 2), how)
+    manager, label = PlansManager(plans), str(source.training_labels()["A_00"])
+    stock = DefaultPreprocessor(verbose=False)
+    stock.run_case_save(str(folder / "A_00"), [str(files[0])], label, manager, manager.get_configuration("3d_fullres"), source.description)
+    np.testing.assert_allclose(found, nnUNetDatasetBlosc2(str(folder)).load_case("A_00")[0][:], atol=1e-5)
+    assert found.shape == (1, 37, 17, 28)  # 28 x 2 / 1.5, 20 x 2.5 / 3, 28 x 2 / 2
+    assert found.min() == pytest.approx((-90 - 10) / 200, abs=0.2)
+    assert padding(found.shape[1:], how) == pytest.approx(1 - 37 / 64)
+    assert "TinyPlans" in how.text
 
 
 def test_plans_that_are_not_there(make_centre):
     make_centre(101, "A")
     with pytest.raises(UserError, match="NoPlans"):
         from_plans(find_dataset("101"), "NoPlans", "3d_fullres")
+
+
+def test_plans_without_a_spacing_are_refused(make_centre, nnunet_folders):
+    make_centre(101, "A")
+    source = find_dataset("101")
+    file = nnunet_folders / "nnUNet_preprocessed" / source.name / "Half.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"dataset_name": source.name, "plans_name": "Half", "configurations": {"3d_fullres": {}}}))
+    with pytest.raises(UserError, match="plan again"):
+        from_plans(source, "Half", "3d_fullres")

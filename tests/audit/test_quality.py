@@ -43,6 +43,10 @@ def test_one_slice_is_enough():
     assert found["noise_hu"] == pytest.approx(20, rel=0.05)
 
 
+def test_planes_of_one_pixel_have_no_gradient():
+    assert all(np.isnan(value) for value in measure_quality(np.zeros((4, 9, 1)), (3, 1, 1)).values())
+
+
 def test_slices_are_spread_and_few():
     assert list(chosen_slices(3)) == [0, 1, 2]
     many = chosen_slices(1000)

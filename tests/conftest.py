@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,19 @@ def venv(wheel, tmp_path_factory) -> Path:
     site_packages = next(folder.glob("lib/python*/site-packages"))
     (site_packages / "heavy.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browse() -> Callable[..., str]:
+    """page, folder for its profile, options -> what a real browser prints; its network is cut off, so that a request would fail."""
+    browser = os.environ.get("CHROME") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no chromium found: install it, or name a browser in CHROME")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files"]
+    flags.append("--host-resolver-rules=MAP * ~NOTFOUND")
+
+    def run(page: Path, folder: Path, *options: str) -> str:
+        command = [browser, *flags, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    return run

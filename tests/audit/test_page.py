@@ -1,18 +1,9 @@
 """The page in a real browser: nothing wider than the window, nothing fetched, every picture decoded, light and dark."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-from pathlib import Path
-
-import pytest
 
 from nnunet_da.cli.main import main
-
-BROWSER = os.environ.get("CHROME") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not BROWSER, reason="no chromium found: install it, or name a browser in CHROME")
 
 # a frame has the width of a phone, a headless window has not always; what was measured becomes the title
 PROBE = """<!DOCTYPE html><title>waiting</title><style>body{{margin:0}}iframe{{border:0;width:{width}px;height:900px}}</style>
@@ -28,20 +19,7 @@ PROBE = """<!DOCTYPE html><title>waiting</title><style>body{{margin:0}}iframe{{b
 }});</script>"""
 
 
-def browse(page: Path, folder: Path, *options: str) -> str:
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--allow-file-access-from-files",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-    ]
-    command = [str(BROWSER), *flags, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-
-
-def test_fits_the_window_and_fetches_nothing(make_centre, tmp_path):
+def test_fits_the_window_and_fetches_nothing(browse, make_centre, tmp_path):
     make_centre(101, "A", cases=6, seed=1)
     make_centre(102, "B_with_quite_a_long_name_of_a_hospital", cases=6, seed=2, offset_hu=100)
     table = tmp_path / "patients.csv"

@@ -1,18 +1,13 @@
 """The page in a real browser: nothing wider than the window, nothing fetched, every picture decoded."""
 
-import os
 import re
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from nnunet_da.report.build import write_report
-
-BROWSER = os.environ.get("CHROME") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not BROWSER, reason="no chromium found: install it, or name a browser in CHROME")
 
 # A frame has the width of a phone, a headless window has not always; the probe writes what it measured into its own title.
 PROBE = """<!DOCTYPE html><title>waiting</title><style>body{{margin:0}}iframe{{border:0;width:{width}px;height:900px}}</style>
@@ -39,23 +34,9 @@ def page(light, compared, measured, tmp_path_factory) -> Path:
     return write_report(study, progress=False, worst=1, paper="pfdaformer")
 
 
-def browse(page: Path, folder: Path, *options: str) -> str:
-    """What the browser prints; its own network is cut off, so that a request would fail and be seen."""
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--allow-file-access-from-files",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-    ]
-    command = [str(BROWSER), *flags, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-
-
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_fits_the_window_and_fetches_nothing(page, tmp_path, width, scheme):
+def test_fits_the_window_and_fetches_nothing(browse, page, tmp_path, width, scheme):
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.format(width=width, page=page.as_uri()), encoding="utf-8")
     dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
@@ -67,7 +48,7 @@ def test_fits_the_window_and_fetches_nothing(page, tmp_path, width, scheme):
     assert (red > 200) == (scheme == "dark")
 
 
-def test_the_probe_sees_what_is_too_wide(tmp_path):
+def test_the_probe_sees_what_is_too_wide(browse, tmp_path):
     wide = tmp_path / "wide.html"
     wide.write_text('<body style="margin:0"><p style="width:900px">x</p><img src="data:image/png;base64,xx">', encoding="utf-8")
     probe = tmp_path / "probe.html"
@@ -78,7 +59,7 @@ def test_the_probe_sees_what_is_too_wide(tmp_path):
     assert '"broken":1' in found
 
 
-def test_a_screenshot_is_no_blank_page(page, tmp_path):
+def test_a_screenshot_is_no_blank_page(browse, page, tmp_path):
     picture = tmp_path / "page.png"
     browse(page, tmp_path, "--window-size=1280,1600", f"--screenshot={picture}")
     assert struct.unpack(">II", picture.read_bytes()[16:24]) == (1280, 1600)

@@ -26,6 +26,7 @@ IMPORTED = {
     f"{STEM}.nnUNetTrainer": "plans, configuration, fold, dataset_json, device",
     "nnunetv2.training.dataloading.data_loader.nnUNetDataLoader": "data, batch_size, patch_size, final_patch_size, label_manager,"
     " oversample_foreground_percent, sampling_probabilities, pad_sides, probabilistic_oversampling, transforms",
+    "nnunetv2.utilities.crossval_split.generate_crossval_split": "train_identifiers, seed, n_splits",
     "nnunetv2.utilities.default_n_proc_DA.get_allowed_n_proc_DA": "",
     "nnunetv2.utilities.plans_handling.plans_handler.PlansManager": "plans_file_or_dict",
     f"{DATASETS}.comp_blosc2_params": "image_size, patch_size, bytes_per_pixel, *",

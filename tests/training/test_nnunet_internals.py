@@ -27,6 +27,9 @@ IMPORTED = {
     "nnunetv2.training.dataloading.data_loader.nnUNetDataLoader": "data, batch_size, patch_size, final_patch_size, label_manager,"
     " oversample_foreground_percent, sampling_probabilities, pad_sides, probabilistic_oversampling, transforms",
     "nnunetv2.utilities.crossval_split.generate_crossval_split": "train_identifiers, seed, n_splits",
+    "nnunetv2.preprocessing.resampling.default_resampling.compute_new_shape": "old_shape, old_spacing, new_spacing",
+    "nnunetv2.preprocessing.resampling.default_resampling.resample_data_or_seg_to_shape": "data, new_shape, current_spacing,"
+    " new_spacing, is_seg, order, order_z, force_separate_z, separate_z_anisotropy_threshold",
     "nnunetv2.utilities.default_n_proc_DA.get_allowed_n_proc_DA": "",
     "nnunetv2.utilities.plans_handling.plans_handler.PlansManager": "plans_file_or_dict",
     f"{DATASETS}.comp_blosc2_params": "image_size, patch_size, bytes_per_pixel, *",

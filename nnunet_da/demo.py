@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -69,9 +68,7 @@ class Demo:
     @property
     def environment(self) -> dict[str, str]:
         """For stock commands: our folders, our trainers, no needless processes."""
-        folders = {name: str(self.folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-        processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
-        return {**os.environ, **folders, **processes, "nnUNet_extTrainer": str(paths.trainers_dir()), "PYTHONUNBUFFERED": "1"}
+        return {**paths.stock_environment(self.folder), "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
 
 
 def run_demo(demo: Demo, overwrite: bool = False) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nnunet_da.errors import UserError
 
 PACKAGE_DIR = Path(__file__).parent
+THREADS = "NNUNET_DA_THREADS"
 
 
 def nnunet_raw() -> Path:
@@ -38,6 +39,37 @@ def plans_dir() -> Path:
 def configured_trainers_dir() -> str | None:
     """What `nnUNet_extTrainer` is set to now, unchecked."""
     return os.environ.get("nnUNet_extTrainer")
+
+
+def stock_environment(folder: Path) -> dict[str, str]:
+    """For stock commands whose datasets, preprocessed data and results all stand below one folder, with our trainers."""
+    folders = {name: str(folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    return {**os.environ, **folders, "nnUNet_extTrainer": str(trainers_dir()), "PYTHONUNBUFFERED": "1"}
+
+
+def job_environment(folder: Path, gpu: int | None, threads: int) -> dict[str, str]:
+    """For a job of a study: `stock_environment`, its GPU, and the cores it may use."""
+    environment = {**stock_environment(folder), THREADS: str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    environment.setdefault("nnUNet_n_proc_DA", str(threads if gpu is not None else 0))
+    environment.setdefault("nnUNet_def_n_proc", str(threads))
+    visible = visible_gpus()
+    return environment if gpu is None else {**environment, "CUDA_VISIBLE_DEVICES": visible[gpu] if visible else str(gpu)}
+
+
+def threads_of_job() -> int | None:
+    """Cores that a training may use, None for all as in stock nnU-Net."""
+    value = os.environ.get(THREADS)
+    if value is None:
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"the environment variable {THREADS} must be a whole number of 1 or more, got '{value}': correct or unset it")
+    return int(value)
+
+
+def visible_gpus() -> list[str] | None:
+    """What CUDA_VISIBLE_DEVICES lists, None where it is not set."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if value is None else [part for part in value.split(",") if part.strip() not in ("", "-1")]
 
 
 @contextmanager

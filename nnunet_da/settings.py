@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nnunet_da.errors import UserError
+from nnunet_da.typed_values import describe, fits
 
 PLANS_KEY = "nnunet_da"
 
@@ -82,9 +82,9 @@ class AdaptationSettings:
         hints = typing.get_type_hints(type(self))
         for setting in dataclasses.fields(self):
             value = getattr(self, setting.name)
-            if not _fits(value, hints[setting.name]):
+            if not fits(value, hints[setting.name]):
                 raise UserError(
-                    f"setting '{setting.name}' must be {_describe(hints[setting.name])}, got {json.dumps(value, default=str)}: correct it"
+                    f"setting '{setting.name}' must be {describe(hints[setting.name])}, got {json.dumps(value, default=str)}: correct it"
                 )
         _check_ranges(self)
 
@@ -173,35 +173,3 @@ def _check_ranges(settings: AdaptationSettings) -> None:
 def _require(name: str, value: Any, holds: bool, expected: str) -> None:
     if not holds:
         raise UserError(f"setting '{name}' must be {expected}, got {value}: correct it")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value has the annotated type; an int is a float, a bool is no number, floats must be finite."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, option) for option in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(k, arguments[0]) and _fits(v, arguments[1]) for k, v in value.items())
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return value is None if hint is type(None) else isinstance(value, hint)
-
-
-def _describe(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_describe(option) for option in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(json.dumps(option) for option in arguments)
-    if origin is list:
-        return f"a list of {_describe(arguments[0])}"
-    if origin is dict:
-        return "an object of names and values"
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}
-    return names[hint]

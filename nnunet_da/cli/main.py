@@ -26,6 +26,7 @@ VERBS = {
     "compare": ("compare", "paired statistics between methods scored on the same cases"),
     "radiomics": ("radiomics", "features and bone endpoints of the predictions, and their agreement with the references"),
     "diagnose": ("diagnose", "what adaptation did to a trained run, and whether it harmed"),
+    "study": ("study", "compare arms under the same conditions: train, predict, score, test and report all of them"),
     "report": ("report", "one HTML page from metrics, curves and predictions"),
     "export": ("export", "take a trained model away, cleaned, for stock nnU-Net where its network is stock"),
 }
@@ -45,8 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, CheckFailed, OSError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1 if isinstance(error, CheckFailed) else 2
+        return print_error(error)
+
+
+def print_error(error: Exception) -> int:
+    """One line on stderr. Returns the exit code: 1 for a failed check, 2 for bad input."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1 if isinstance(error, CheckFailed) else 2
 
 
 class _Parser(argparse.ArgumentParser):

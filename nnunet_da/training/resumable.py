@@ -10,6 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed as dist
 from torch import nn
 
+from nnunet_da import paths
 from nnunet_da.errors import UserError
 from nnunet_da.settings import settings_from_plans
 from nnunet_da.training.checkpoint import BEST, LATEST, PREVIOUS, check_continues, readable_checkpoint, restore, save_atomically
@@ -34,6 +35,7 @@ class ResumableTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.settings = settings_from_plans(self.configuration_manager.configuration)
         self._apply_settings()
+        self._take_threads()
         self.heads = nn.ModuleDict()
         self.heads_optimizer: torch.optim.Optimizer | None = None
         self.epoch_outputs: list[dict[str, Any]] = []  # of the steps of this epoch so far
@@ -193,6 +195,12 @@ class ResumableTrainer(nnUNetTrainer):
         self.print_to_log_file(f"Continuing from {file.name}, epoch {self.current_epoch}, step {len(self.epoch_outputs)}")
 
     # --- parts ------------------------------------------------------------------------------------------------------------------------
+
+    def _take_threads(self) -> None:
+        """Stock takes all cores of the machine on a CPU, whatever the job may use."""
+        threads = paths.threads_of_job()
+        if threads is not None and self.device.type == "cpu":
+            torch.set_num_threads(threads)
 
     def _apply_settings(self) -> None:
         settings = self.settings

@@ -1,0 +1,145 @@
+"""The arms of a study: what the file names and the references that every study has."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nnunet_da import paths
+from nnunet_da.errors import UserError
+from nnunet_da.presets import load_preset
+from nnunet_da.settings import AdaptationSettings, settings_from_dict
+from nnunet_da.study.file import REFERENCES, ArmSpec, StudyFile, refuse_twice
+
+Kind = Literal["train", "oracle", "joint", "adapt_bn", "self_train"]
+TITLES = {
+    "source_only": "source only",
+    "zero_weight": "target forwarded, weights 0",
+    "oracle": "oracle: trained on target labels",
+    "joint": "joint: trained on both centres' labels",
+}
+FAMILIES = {"nnUNetTrainer_PFDAformer": "nnUNetTrainer_PFDAformer_SourceOnly"}  # how a trainer's name begins -> its baseline
+STOCK_SOURCE_ONLY = "nnUNetTrainer_UDA_SourceOnly"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm, with nothing left open.
+
+    Attributes:
+        kind: "train" on the source's labels, "oracle" on the target's, "joint" on both, "adapt_bn" changes BatchNorm statistics of `parent`'s
+            models, "self_train" trains on `parent`'s predictions of the target too.
+        settings: everything beyond the preset; the seed comes with the run.
+        reference: one that the study adds or knows by its name, not one whose benefit is asked.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    trainer: str
+    preset: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    confidence: float | None = None
+    reference: bool = False
+
+    @property
+    def trains(self) -> bool:
+        return self.kind != "adapt_bn"
+
+    @property
+    def full_settings(self) -> AdaptationSettings:
+        """Raises UserError where one is unknown or ill-typed."""
+        return settings_from_dict({**load_preset(self.preset).settings, **self.settings})
+
+    @property
+    def iterations(self) -> int:
+        settings = self.full_settings
+        return settings.num_epochs * settings.iterations_per_epoch
+
+
+def resolve_arms(study: StudyFile, target_has_labels: bool) -> list[Arm]:
+    """References first, then the file's arms.
+
+    Raises:
+        UserError: unknown trainer, preset, parent or setting; oracle or joint without target labels; arms of different length.
+    """
+    specs = {arm.name: arm for arm in study.arms}
+    method = _primary_method(study)
+    asked = [name for name in REFERENCES if name in specs] if study.references is None else study.references
+    wanted = [name for name in REFERENCES if study.references is None or name in study.references]
+    if not target_has_labels:
+        needing = [name for name in ("oracle", "joint") if name in asked]
+        if needing:
+            raise UserError(
+                f"the arm '{needing[0]}' trains on the target's labels, but {', '.join(map(str, study.targets))} has no labelsTr:"
+                " add them, or take the arm out"
+            )
+        wanted = [name for name in wanted if name not in ("oracle", "joint")]
+    arms = [_reference(name, study, method, specs.get(name)) for name in wanted]
+    arms += [_arm(spec, study, {arm.name: arm for arm in arms} | specs) for spec in study.arms if spec.name not in wanted]
+    _check(arms)
+    return arms
+
+
+def _primary_method(study: StudyFile) -> ArmSpec:
+    """The arm whose trainer and preset the references follow."""
+    candidates = [arm for arm in study.arms if arm.name not in REFERENCES]
+    if study.primary.method is not None:
+        found = [arm for arm in candidates if arm.name == study.primary.method]
+        if not found:
+            names = ", ".join(arm.name for arm in candidates)
+            raise UserError(f"'primary' must name a method among the arms ({names}), got '{study.primary.method}': correct it")
+        return found[0]
+    trained = [arm for arm in candidates if arm.trainer is not None]
+    if not trained:
+        raise UserError("a study needs an arm with a trainer of its own beside the references, got none: add one")
+    return trained[0]
+
+
+def _reference(name: str, study: StudyFile, method: ArmSpec, spec: ArmSpec | None) -> Arm:
+    spec = spec or ArmSpec(name)
+    baseline = next((trainer for start, trainer in FAMILIES.items() if str(method.trainer).startswith(start)), STOCK_SOURCE_ONLY)
+    trainer, settings = baseline, {**study.settings, **spec.settings}
+    if name == "zero_weight":
+        weights = [field for field in AdaptationSettings.__dataclass_fields__ if field.startswith("w_")]
+        trainer, settings = str(method.trainer), {**study.settings, **method.settings, **spec.settings, **dict.fromkeys(weights, 0.0)}
+    kind: Kind = name if name in ("oracle", "joint") else "train"  # type: ignore[assignment]
+    preset = spec.preset or method.preset or study.preset
+    return Arm(name, spec.title or TITLES[name], kind, spec.trainer or trainer, preset, settings, reference=True)
+
+
+def _arm(spec: ArmSpec, study: StudyFile, others: dict[str, Any]) -> Arm:
+    settings, title = {**study.settings, **spec.settings}, spec.title or spec.name.replace("_", " ")
+    if spec.adapt_bn is not None and spec.self_train is not None:
+        raise UserError(f"the arm '{spec.name}' may have adapt_bn or self_train, got both: make two arms")
+    parent = spec.adapt_bn or spec.self_train
+    if parent is None:
+        if spec.trainer is None:
+            raise UserError(f"the arm '{spec.name}' must name a trainer, or an arm in adapt_bn or self_train, it names none: add one")
+        return Arm(spec.name, title, "train", spec.trainer, spec.preset or study.preset, settings)
+    if parent not in others or parent == spec.name:
+        raise UserError(f"the arm '{spec.name}' starts from '{parent}', expected another arm of {', '.join(others)}: correct it")
+    before = others[parent] if isinstance(others[parent], Arm) else _arm(others[parent], study, {})
+    if before.kind != "train":
+        raise UserError(f"the arm '{spec.name}' must start from an arm that trains on the source, '{parent}' does not: choose another")
+    if spec.adapt_bn is not None:
+        return Arm(spec.name, title, "adapt_bn", before.trainer, before.preset, before.settings, parent)
+    trainer, preset = spec.trainer or before.trainer, spec.preset or before.preset
+    return Arm(spec.name, title, "self_train", trainer, preset, {**before.settings, **spec.settings}, parent, spec.confidence)
+
+
+def _check(arms: list[Arm]) -> None:
+    refuse_twice("arms", [arm.name for arm in arms])
+    known = sorted(file.stem for file in paths.trainers_dir().glob("nnUNetTrainer_*.py"))
+    for arm in arms:
+        if arm.trainer not in known:
+            raise UserError(f"the trainer of the arm '{arm.name}' must be one of {', '.join(known)}, got '{arm.trainer}': correct it")
+        if load_preset(arm.preset).checkpoint_network is not None:
+            raise UserError(f"the arm '{arm.name}' starts from a checkpoint ({arm.preset}): a study compares trainings from the start")
+    lengths = {arm.name: arm.iterations for arm in arms}
+    first = arms[0].name
+    for name, iterations in lengths.items():
+        if iterations != lengths[first]:
+            raise UserError(
+                f"all arms must train for the same number of iterations, '{first}' has {lengths[first]} and '{name}' {iterations}:"
+                " set num_epochs and iterations_per_epoch in the study's settings"
+            )

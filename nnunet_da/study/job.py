@@ -1,0 +1,187 @@
+"""`python -m nnunet_da.study.job FOLDER KIND/NAME`: run one job of a study and leave its record.
+
+It ends well whatever its commands do, so that the engine goes on with the other arms; the record says what became of it.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from nnunet_da import paths
+from nnunet_da.outputs import write_whole
+from nnunet_da.study.layout import Layout
+from nnunet_da.study.locks import lock, try_lock
+from nnunet_da.study.records import Record, read_record, skipped
+
+TOLERANT = ("collect", "report")  # run whatever became of what they wait for
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 60  # for a training to save where it stands
+
+
+class Abandoned(Exception):
+    """The study that started this job is gone."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="nnunet_da.study.job")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("job")
+    parser.add_argument("--watch", type=int, default=0, metavar="PID", help="stop when this process is gone")
+    options = parser.parse_args(arguments)
+    layout = Layout(options.folder.resolve())
+    content = json.loads(layout.jobs.read_text(encoding="utf-8"))
+    job = content["jobs"][options.job]
+    with lock(layout.folder / "locks" / f"{options.job}.lock"):  # what a killed study left running may still be at it
+        record = _unmet(layout, options.job, job) or _run(layout, options.job, job, content["gpus"], options.watch)
+        if record is not None:
+            record.write(layout.record(options.job))
+    return 0 if record is not None else 1
+
+
+def _unmet(layout: Layout, name: str, job: dict[str, Any]) -> Record | None:
+    if name.split("/")[0] in TOLERANT:
+        return None
+    for need in job["needs"]:
+        record = read_record(layout.record(need))
+        if record is None or record.status != "done":
+            return skipped(name, f"needs {need}, which {'has no record' if record is None else record.status}")
+    return None
+
+
+def _run(layout: Layout, name: str, job: dict[str, Any], gpus: int, watched: int) -> Record | None:
+    """None where the study is gone: the job is no failure, it was not let finish."""
+    log, started, before = layout.log(name), time.time(), _Spent(layout.folder / "spent" / f"{name}.json")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for folder in job["remakes"]:
+        shutil.rmtree(folder, ignore_errors=True)
+    reason, guard = "", psutil.Process(watched) if watched and psutil.pid_exists(watched) else None
+    with _gpu(layout, gpus if job["gpu"] else 0) as gpu, log.open("a", encoding="utf-8") as stream:
+        for command in job["commands"]:
+            command = _continued(command, job["fold_folder"])
+            try:
+                code = _watched(command, layout, stream, gpu, guard, before, job["threads"])
+            except Abandoned:
+                return None
+            if code not in job["allowed"]:
+                reason = f"ended with code {code}: {_last_line(log)}"
+                break
+    status = "failed" if reason else "done"
+    return Record(name, status, reason, started, time.time(), round(before.seconds, 3), round(before.peak_mb, 1), gpu)
+
+
+class _Spent:
+    """Seconds and peak memory of a job over all its tries, kept as it runs: a killed try counts too."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self.seconds, self.peak_mb = float(found.get("seconds", 0.0)), float(found.get("peak_mb", 0.0))
+        self._saved = time.monotonic()
+
+    def add(self, seconds: float, memory_mb: float) -> None:
+        self.seconds += seconds
+        self.peak_mb = max(self.peak_mb, memory_mb)
+        if time.monotonic() - self._saved > 5:
+            self.save()
+
+    def save(self) -> None:
+        self._saved = time.monotonic()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.file, json.dumps({"seconds": self.seconds, "peak_mb": self.peak_mb}))
+
+
+def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, guard: Any, spent: _Spent, threads: int) -> int:
+    """Run a command, measuring it. Raises Abandoned, with the command stopped, where the study is gone."""
+    stream.write(f"$ {' '.join(command)}\n")
+    stream.flush()
+    environment = paths.job_environment(layout.folder, gpu, threads)
+    process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    last = time.monotonic()
+    while True:
+        try:
+            code: int | None = process.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        now = time.monotonic()
+        spent.add(now - last, _memory_mb(process.pid) if code is None else 0.0)
+        last = now
+        if code is not None:
+            spent.save()
+            return code
+        if guard is not None and not guard.is_running():
+            _stop(process)
+            spent.save()
+            raise Abandoned
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a command to leave, so that a training saves its very step; kill it and its children where it does not."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _memory_mb(pid: int) -> float:
+    """Resident memory of a process and its children."""
+    try:
+        parent = psutil.Process(pid)
+        return sum(_resident(process) for process in [parent, *parent.children(recursive=True)]) / 2**20
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+
+
+@contextmanager
+def _gpu(layout: Layout, gpus: int) -> Iterator[int | None]:
+    """A GPU of this machine that no other job of the study has; None where the job needs none, or a cluster gives it one."""
+    if not gpus:
+        yield None
+        return
+    while True:
+        for number in range(gpus):
+            with try_lock(layout.folder / "locks" / f"gpu{number}.lock") as ours:
+                if ours:
+                    yield number
+                    return
+        time.sleep(POLL_SECONDS)
+
+
+def _continued(command: list[str], fold_folder: str) -> list[str]:
+    """A training that has left a checkpoint goes on from it."""
+    started = fold_folder and any(Path(fold_folder).glob("checkpoint_*.pth"))
+    return [*command, "--c"] if started and Path(command[0]).name == "nnUNetv2_train" else command
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

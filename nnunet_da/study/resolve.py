@@ -1,0 +1,142 @@
+"""Study file to study: every name looked up, every demand checked that can be before anything runs."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from nnunet_da import paths
+from nnunet_da.datasets import RawDataset, find_dataset
+from nnunet_da.errors import UserError
+from nnunet_da.study.arms import Arm, resolve_arms
+from nnunet_da.study.file import PhantomSpec, Primary, ScoredSet, StudyFile
+from nnunet_da.study.study import Study
+
+
+def resolve(file: StudyFile) -> Study:
+    """Look up datasets, trainers, presets and arms.
+
+    Raises:
+        UserError: an unknown one, test scans without labels, an oracle without target labels, a question about arms that cannot be compared.
+    """
+    datasets = _Datasets(file)
+    source, targets = datasets.name(file.source), [datasets.name(target) for target in file.targets]
+    if source in targets:
+        raise UserError(f"source and target must be different datasets, got {source} for both: give the other centre as target")
+    tests = _tests(file, datasets, source, targets)
+    arms = resolve_arms(file, all(datasets.labelled(target) for target in targets))
+    baseline, primary = _question(file, datasets, arms, targets)
+    _refuse_trained_tests(arms, tests, targets)
+    used = dict.fromkeys([source, *targets, *(test.dataset for test in tests)])
+    links = {name: str(datasets.folder(name)) for name in used if name not in datasets.made}
+    return Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline)
+
+
+class _Datasets:
+    """Those that the study makes, and the user's below `nnUNet_raw`."""
+
+    def __init__(self, file: StudyFile) -> None:
+        self.made = {spec.dataset: spec for spec in file.phantom}
+        self._found: dict[str, RawDataset] = {}
+
+    def name(self, id_or_name: str | int) -> str:
+        """Full name. Raises UserError where there is no such dataset."""
+        text = str(id_or_name)
+        for name, spec in self.made.items():
+            if text == name or (text.isdecimal() and int(text) == spec.id):
+                return name
+        try:
+            dataset = find_dataset(text)
+        except UserError as error:
+            made = f"; the study makes {', '.join(self.made)}" if self.made else ""
+            raise UserError(f"{error}{made}") from error
+        self._found[dataset.name] = dataset
+        return dataset.name
+
+    def folder(self, name: str) -> Path:
+        return self._found[name].folder.resolve()
+
+    def spec(self, name: str) -> PhantomSpec | None:
+        return self.made.get(name)
+
+    def labelled(self, name: str) -> bool:
+        """Whether all training scans have label maps; only their names are listed."""
+        spec = self.spec(name)
+        if spec is not None:
+            return spec.labels
+        dataset = self._found[name]
+        return all((dataset.folder / "labelsTr" / f"{case}{dataset.file_ending}").is_file() for case in dataset.training_images())
+
+    def scored(self, test: ScoredSet) -> bool:
+        """Whether a test set has scans and labels."""
+        spec = self.spec(test.dataset)
+        if spec is not None:
+            return spec.test > 0 if test.images == "imagesTs" else spec.labels
+        folder = self._found[test.dataset].folder
+        return any((folder / test.images).glob("*")) and any((folder / test.labels).glob("*"))
+
+
+def _tests(file: StudyFile, datasets: _Datasets, source: str, targets: list[str]) -> list[ScoredSet]:
+    stated = [replace(test, dataset=datasets.name(test.dataset)) for test in file.test_sets]
+    by_name = {test.dataset: test for test in stated}
+    tests = [by_name.pop(name, ScoredSet(name)) for name in (source, *targets)] + list(by_name.values())
+    for test in tests:
+        if not datasets.scored(test):
+            raise UserError(
+                f"{test.dataset} must have scans in {test.images} and their label maps in {test.labels} to be scored, it has not:"
+                " add them, or name other scans under test_sets (images: imagesTr scores the training scans of a target)"
+            )
+        if test.dataset == source and test.images == "imagesTr":
+            raise UserError(f"the training scans of the source {source} cannot be its test cases: keep labelled scans apart in imagesTs")
+    return tests
+
+
+def _refuse_trained_tests(arms: list[Arm], tests: list[ScoredSet], targets: list[str]) -> None:
+    trained = [arm.name for arm in arms if arm.kind in ("oracle", "joint")]
+    for test in tests:
+        if test.images == "imagesTr" and test.dataset in targets and trained:
+            raise UserError(
+                f"the arm '{trained[0]}' trains on the labels of {test.dataset}, whose training scans are test cases here:"
+                " score imagesTs, or leave oracle and joint out with 'references'"
+            )
+
+
+def _question(file: StudyFile, datasets: _Datasets, arms: list[Arm], targets: list[str]) -> tuple[str, Primary]:
+    """The baseline and the primary question, filled in."""
+    names = [arm.name for arm in arms]
+    by_name = {arm.name: arm for arm in arms}
+    baseline = file.primary.baseline or next((name for name in ("zero_weight", "source_only") if name in names), names[0])
+    method = file.primary.method or next((arm.name for arm in arms if not arm.reference and arm.name != baseline), "")
+    for what, name in (("baseline", baseline), ("method", method)):
+        if name not in names:
+            raise UserError(f"'primary' must name a {what} among the arms ({', '.join(names)}), got '{name}': correct it")
+    if method == baseline:
+        raise UserError(f"'primary' must compare two different arms, got '{method}' twice: correct it")
+    one, other = by_name[method], by_name[baseline]
+    if one.preset != other.preset:
+        raise UserError(
+            f"'primary' must compare arms of the same plans, '{method}' has the preset {one.preset} and '{baseline}' {other.preset}:"
+            " choose arms that differ in the method alone"
+        )
+    target = datasets.name(file.primary.target) if file.primary.target is not None else targets[0]
+    if target not in targets:
+        raise UserError(f"'primary' must name one of the targets ({', '.join(targets)}), got {target}: correct it")
+    return baseline, Primary(method, baseline, file.primary.metric, target, file.primary.label)
+
+
+def _device(asked: str) -> str:
+    if asked != "auto":
+        return asked
+    return "cuda" if number_of_gpus() else "cpu"
+
+
+def number_of_gpus() -> int:
+    """NVIDIA GPUs that jobs may use, by the driver's own tool; importing torch would take seconds."""
+    visible = paths.visible_gpus()
+    if visible is not None:
+        return len(visible)
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

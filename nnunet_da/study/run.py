@@ -1,0 +1,283 @@
+"""`nnunet-da study`: set the folder up, let Snakemake run the jobs, say how it goes, end with the report."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from nnunet_da import paths
+from nnunet_da.datasets import write_json
+from nnunet_da.errors import CheckFailed, UserError
+from nnunet_da.study.changes import refuse_changes
+from nnunet_da.study.collect import failures
+from nnunet_da.study.jobs import Job, plan_jobs, resources
+from nnunet_da.study.layout import Layout
+from nnunet_da.study.locks import try_lock
+from nnunet_da.study.progress import Progress
+from nnunet_da.study.records import Record, read_record
+from nnunet_da.study.resolve import number_of_gpus
+from nnunet_da.study.study import Study
+
+HERE = Path(__file__).parent
+POLL_SECONDS = 0.5
+MOST_PASSES = 20  # of the engine: each one sees to jobs whose process died in the one before
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the jobs are run.
+
+    Attributes:
+        cores: of this machine; with a profile the most that one job may ask for.
+        gpus: of this machine, one job on each at a time; None for all.
+        profile: Snakemake profile, "slurm" for ours, None for this machine.
+        dry_run: list the jobs, run nothing.
+    """
+
+    cores: int
+    gpus: int | None = None
+    profile: str | None = None
+    dry_run: bool = False
+
+    @property
+    def local_gpus(self) -> int:
+        if self.profile is not None:
+            return 0
+        return number_of_gpus() if self.gpus is None else self.gpus
+
+
+def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = False) -> Path:
+    """Run what is not done yet, and report.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: the folder holds something else, or results of other settings (unless `overwrite`).
+        CheckFailed: a job failed; the others went on, and the report names it.
+    """
+    layout = Layout(folder.absolute())
+    jobs = plan_jobs(study, layout, engine.cores)
+    refuse_changes(study, layout, overwrite)
+    if engine.dry_run:
+        return _dry_run(study, layout, jobs, engine)
+    with _alone(layout), _signals():
+        if overwrite and layout.study.is_file():
+            _empty(layout)
+        _set_up(study, layout, jobs, engine)
+        _forget_failures(layout, jobs)
+        _run(layout, jobs, engine)
+    _conclude(layout, jobs)
+    return layout.report
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """Raises UserError where another `nnunet-da study` runs in the folder."""
+    with try_lock(layout.folder / "locks" / "study.lock") as ours:
+        if not ours:
+            raise UserError(f"another `nnunet-da study` is running in {layout.folder}: wait for it, or choose another folder with -o")
+        yield
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM ends the study like Ctrl-C: jobs see that it is gone, and trainings save their very step."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _empty(layout: Layout) -> None:
+    """Everything that a study made; what else a user put into the folder stays."""
+    for path in (layout.raw, layout.preprocessed, layout.models, layout.results):
+        shutil.rmtree(path, ignore_errors=True)
+    for name in ("jobs", "logs", "spent", "predictions", "evaluation", "adapted", "pseudo", ".snakemake"):
+        shutil.rmtree(layout.folder / name, ignore_errors=True)
+    for file in (layout.study, layout.jobs, layout.report):
+        file.unlink(missing_ok=True)
+
+
+def _set_up(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> None:
+    """Folders, links to the user's datasets, their folds, and the two files that say what is to be done."""
+    for folder in (layout.raw, layout.preprocessed, layout.models):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, original in study.links.items():
+        link = layout.raw / name
+        if not link.exists():
+            link.symlink_to(original, target_is_directory=True)
+        _take_folds(name, layout)
+    _forget_outdated(study, layout, jobs)
+    write_json(study.to_json(layout), layout.study)
+    write_json(_jobs_file(study, jobs, engine), layout.jobs)
+
+
+def _take_folds(dataset: str, layout: Layout) -> None:
+    """The user's own folds of a dataset."""
+    mine, folder = layout.preprocessed / dataset / "splits_final.json", paths.optional(paths.nnunet_preprocessed)
+    theirs = folder / dataset / "splits_final.json" if folder else None
+    if theirs is not None and theirs.is_file() and not mine.exists():
+        mine.parent.mkdir(exist_ok=True)
+        shutil.copyfile(theirs, mine)
+
+
+def _jobs_file(study: Study, jobs: list[Job], engine: Engine) -> dict[str, Any]:
+    kinds = {kind: resources(study, kind, engine.cores) for kind in dict.fromkeys(job.kind for job in jobs)}
+    described = {
+        job.name: {
+            "needs": job.needs,
+            "commands": job.commands,
+            "arm": job.arm,
+            "run": job.run,
+            "fold_folder": job.fold_folder,
+            "allowed": job.allowed,
+            "remakes": job.remakes,
+            "threads": kinds[job.kind]["threads"],
+            "gpu": kinds[job.kind]["gpu"],
+        }
+        for job in jobs
+    }
+    return {"gpus": engine.local_gpus, "resources": kinds, "jobs": described}
+
+
+def _forget_outdated(study: Study, layout: Layout, jobs: list[Job]) -> None:
+    """Where arms or seeds were added, what is made of all of them is made again."""
+    if not layout.jobs.is_file():
+        return
+    before = set(json.loads(layout.jobs.read_text(encoding="utf-8"))["jobs"])
+    for job in jobs:
+        if job.name not in before:
+            for name in (f"configure/{job.arm}", "collect/collect", "report/report"):
+                layout.record(name).unlink(missing_ok=True)
+
+
+def _forget_failures(layout: Layout, jobs: list[Job]) -> None:
+    """What failed is tried again, and all that waits for it."""
+    again: set[str] = set()
+    for job in jobs:
+        record = read_record(layout.record(job.name))
+        if record is None or record.status != "done" or again & set(job.needs):
+            again.add(job.name)
+            layout.record(job.name).unlink(missing_ok=True)
+
+
+def _dry_run(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> Path:
+    """List the jobs that would run, and let the engine plan them in a folder of its own."""
+    import tempfile
+
+    todo = [job for job in jobs if read_record(layout.record(job.name)) is None]
+    for job in todo:
+        print(f"{job.name}: {'; '.join(' '.join(_short(command)) for command in job.commands)}")
+    kinds = list(dict.fromkeys(job.kind for job in todo))
+    print(f"{len(todo)} jobs: " + ", ".join(f"{sum(job.kind == kind for job in todo)} {kind}" for kind in kinds))
+    with tempfile.TemporaryDirectory() as temporary:
+        planned = Layout(Path(temporary))
+        write_json(_jobs_file(study, jobs, engine), planned.jobs)
+        for job in jobs:
+            if job not in todo:
+                planned.record(job.name).parent.mkdir(parents=True, exist_ok=True)
+                planned.record(job.name).touch()
+        done = subprocess.run([*_command(planned, engine), "--dry-run"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CheckFailed(f"Snakemake must accept the plan, it did not: {_last_line(done.stdout + done.stderr)}")
+    return layout.report
+
+
+def _short(command: list[str]) -> list[str]:
+    """A command without the path of its interpreter."""
+    return [Path(command[0]).name, *command[1:]] if command[1:2] != ["-m"] else command[2:]
+
+
+def _run(layout: Layout, jobs: list[Job], engine: Engine) -> None:
+    with Progress(layout, jobs) as progress:
+        for _ in range(MOST_PASSES):
+            code, log = _pass(layout, engine, progress)
+            missing = [job for job in jobs if not layout.record(job.name).is_file()]
+            if not missing:
+                return
+            died = [job for job in missing if all(layout.record(need).is_file() for need in job.needs)]
+            if code == 0 or not any(layout.log(job.name).is_file() for job in died):
+                raise CheckFailed(f"the engine must run all jobs, it ended with code {code} before {missing[0].name}: see {log}")
+            for job in died:
+                _write_death(layout, job)
+
+
+def _write_death(layout: Layout, job: Job) -> None:
+    reason = f"its process ended without a word (killed, out of memory or out of time), see {layout.log(job.name)}"
+    Record(job.name, "failed", reason, ended=time.time()).write(layout.record(job.name))
+
+
+def _pass(layout: Layout, engine: Engine, progress: Progress) -> tuple[int, Path]:
+    """One run of Snakemake: its exit code and its log."""
+    log = layout.folder / "logs" / "snakemake.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("a", encoding="utf-8") as stream:
+        process = subprocess.Popen(
+            _command(layout, engine), stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            while process.poll() is None:
+                progress.update()
+                time.sleep(POLL_SECONDS)
+            progress.update()
+        except BaseException:
+            _stop(process, engine)
+            raise
+    return process.returncode, log
+
+
+def _stop(process: "subprocess.Popen[bytes]", engine: Engine) -> None:
+    """On this machine jobs notice themselves that the study is gone; a cluster's are cancelled by Snakemake."""
+    if engine.profile is None:
+        process.kill()
+    else:
+        process.send_signal(signal.SIGINT)
+    process.wait()
+
+
+def _command(layout: Layout, engine: Engine) -> list[str]:
+    local = engine.profile is None
+    options = ["-s", str(HERE / "workflow.smk"), "--directory", str(layout.folder)]
+    options += ["--config", f"python={sys.executable}", f"watch={os.getpid() if local else 0}"]
+    options += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "--nolock", "--scheduler", "greedy", "--nocolor"]
+    if engine.profile is None:
+        gpus = ["--resources", f"gpu={engine.local_gpus}"] if engine.local_gpus else []
+        return [*_snakemake(), *options, "--cores", str(engine.cores), *gpus, "--latency-wait", "1"]
+    ours = HERE / "profiles" / engine.profile
+    return [*_snakemake(), *options, "--profile", str(ours if ours.is_dir() else engine.profile)]
+
+
+def _snakemake() -> list[str]:
+    return [sys.executable, "-m", "snakemake"]
+
+
+def _conclude(layout: Layout, jobs: list[Job]) -> None:
+    """Raises CheckFailed where a job failed; all of them are listed first."""
+    failed = failures(layout)
+    for words, reason in failed.items():
+        print(f"failed: {words}: {reason}")
+    if not layout.report.is_file():
+        raise CheckFailed(f"the study ended without a report: see {layout.folder / 'logs'}")
+    print(f"report: {layout.report}")
+    if failed:
+        raise CheckFailed(f"{len(failed)} of {len(jobs)} jobs failed (listed above); run the same command to try them again")
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no output")

@@ -1,0 +1,129 @@
+"""A study with nothing left open: arms, datasets, runs, and the names of everything that nnU-Net will write."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_da.datasets import read_json
+from nnunet_da.presets import load_preset
+from nnunet_da.study.arms import Arm
+from nnunet_da.study.file import ArmSpec, PhantomSpec, Primary, Resources, ScoredSet, StudyFile
+from nnunet_da.study.layout import CONFIGURATION, Layout, Run
+
+JOINT_ID, ORACLE_ID, PSEUDO_ID = 999, 998, 900  # datasets that a study makes; its raw folder is its own
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `study.json` holds.
+
+    Attributes:
+        file: the study file.
+        source: dataset name.
+        targets: dataset names.
+        links: dataset name -> raw folder of the user's, for datasets that the study does not make itself.
+        tests: scans that every arm predicts; source first.
+        arms: references first.
+        device: for nnU-Net.
+        primary: with names filled in; `label` may stay None until the datasets are there.
+        baseline: arm that the methods are held against.
+    """
+
+    file: StudyFile
+    source: str
+    targets: list[str]
+    links: dict[str, str]
+    tests: list[ScoredSet]
+    arms: list[Arm]
+    device: str
+    primary: Primary
+    baseline: str
+
+    @property
+    def runs(self) -> list[Run]:
+        return [Run(seed, fold) for seed in self.file.seeds for fold in self.file.folds]
+
+    @property
+    def presets(self) -> list[str]:
+        return list(dict.fromkeys(arm.preset for arm in self.arms))
+
+    @property
+    def methods(self) -> list[Arm]:
+        return [arm for arm in self.arms if not arm.reference]
+
+    def arm(self, name: str) -> Arm:
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def trained_arm(self, arm: Arm) -> Arm:
+        """The arm whose training gives the weights: itself, or the one it starts from."""
+        return arm if arm.trains or arm.parent is None else self.arm(arm.parent)
+
+    def dataset(self, arm: Arm, run: Run) -> str:
+        """Dataset that an arm's training reads."""
+        if arm.kind == "oracle":
+            return self.targets[0] if len(self.targets) == 1 else f"Dataset{ORACLE_ID}_TargetLabels"
+        if arm.kind == "joint":
+            return f"Dataset{JOINT_ID}_Joint"
+        if arm.kind == "self_train":
+            return f"Dataset{self.pseudo_id(arm, run)}_Pseudo"
+        return self.source
+
+    def pseudo_id(self, arm: Arm, run: Run) -> int:
+        """Id of the dataset with an arm's pseudo-labels of one run."""
+        pairs = [(one.name, other) for one in self.arms if one.kind == "self_train" for other in self.runs]
+        return PSEUDO_ID + pairs.index((arm.name, run))
+
+    def plans(self, arm: Arm) -> str:
+        return load_preset(arm.preset).plans_name
+
+    def configuration(self, arm: Arm, run: Run) -> str:
+        return f"{CONFIGURATION}_{arm.name}_seed{run.seed}"
+
+    def model(self, arm: Arm, run: Run, layout: Layout) -> Path:
+        """Folder TRAINER__PLANS__CONFIGURATION that holds the arm's trained fold."""
+        if not arm.trains:
+            return layout.adapted(arm.name, run)
+        name = f"{arm.trainer}__{self.plans(arm)}__{self.configuration(arm, run)}"
+        return layout.models / self.dataset(arm, run) / name
+
+    def trained(self, arm: Arm, run: Run, layout: Layout) -> Path:
+        return self.model(arm, run, layout) / f"fold_{run.fold}"
+
+    def transductive(self, test: ScoredSet) -> bool:
+        """Whether the scans of a test set were seen, unlabelled, in training."""
+        return test.dataset in self.targets and test.images == "imagesTr"
+
+    def to_json(self, layout: Layout) -> dict[str, Any]:
+        """For `study.json`; `runs` names what was trained, for whoever looks into it."""
+        runs = [
+            {"arm": arm.name, "seed": run.seed, "fold": run.fold, "trained": self.trained(arm, run, layout).as_posix()}
+            for arm in self.arms
+            for run in self.runs
+        ]
+        plain = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {**plain, "runs": [{**run, "trained": str(Path(run["trained"]).relative_to(layout.folder))} for run in runs]}
+
+
+def read_resolved(layout: Layout) -> Study:
+    """The study of a folder. Raises UserError where its `study.json` is missing or unreadable."""
+    return study_from_json(read_json(layout.study, f"{layout.folder} must be the folder of a study"))
+
+
+def study_from_json(content: dict[str, Any]) -> Study:
+    """The study that `to_json` wrote."""
+    file = content["file"]
+    built = StudyFile(
+        **{
+            **file,
+            "arms": [ArmSpec(**arm) for arm in file["arms"]],
+            "phantom": [PhantomSpec(**spec) for spec in file["phantom"]],
+            "test_sets": [ScoredSet(**test) for test in file["test_sets"]],
+            "primary": Primary(**file["primary"]),
+            "resources": {kind: Resources(**values) for kind, values in file["resources"].items()},
+        }
+    )
+    values = {name: content[name] for name in ("source", "targets", "links", "device", "baseline")}
+    tests, arms = [ScoredSet(**test) for test in content["tests"]], [Arm(**arm) for arm in content["arms"]]
+    return Study(file=built, tests=tests, arms=arms, primary=Primary(**content["primary"]), **values)

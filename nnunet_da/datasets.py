@@ -99,6 +99,13 @@ def find_dataset(id_or_name: str | int) -> RawDataset:
     return RawDataset(folder, description)
 
 
+def other_names_of_id(folder_name: str) -> list[Path]:
+    """Folders with the id of `DatasetXXX_NAME` under another name. Stock nnU-Net refuses that, in any of its three folders."""
+    roots = filter(None, map(paths.optional, (paths.nnunet_raw, paths.nnunet_preprocessed, paths.nnunet_results)))
+    prefix = folder_name.split("_", 1)[0]
+    return [folder for root in roots for folder in sorted(root.glob(f"{prefix}_*")) if folder.name != folder_name]
+
+
 def image_size(file: Path) -> tuple[int, ...]:
     """Size of an image from its header.
 

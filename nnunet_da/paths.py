@@ -1,7 +1,7 @@
 """Folders of nnU-Net and of this package: the only reader of environment variables."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,14 @@ def nnunet_preprocessed() -> Path:
 def nnunet_results() -> Path:
     """The folder `nnUNet_results` points at."""
     return _folder_from_environment("nnUNet_results")
+
+
+def optional(find: Callable[[], Path]) -> Path | None:
+    """One of the folders above, None where its variable is not set: for work that does not need it."""
+    try:
+        return find()
+    except UserError:
+        return None
 
 
 def trainers_dir() -> Path:

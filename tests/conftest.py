@@ -80,6 +80,16 @@ def centres_copy(two_centres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
+def add_centre(centres_copy: Path):
+    """dataset id, name, ... -> the folder of one more dataset beside the copied centres."""
+
+    def add(dataset_id: int, name: str, cases: int = 5, seed: int = 3, **options) -> Path:
+        return write_centre(centres_copy / "nnUNet_raw", dataset_id, name, cases, seed, **options)
+
+    return add
+
+
+@pytest.fixture
 def refuses(capsys: pytest.CaptureFixture[str]):
     """command, words -> runs it; it must end with 2 and one line that has the words, and leave every file as it was."""
     from nnunet_da.cli.main import main

@@ -2,10 +2,9 @@
 
 import csv
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 from nnunet_da import paths
 from nnunet_da.conversion.site_plan import CaseAtSite, SiteDataset
 from nnunet_da.conversion.standing import refuse_overlap
-from nnunet_da.datasets import RawDataset
+from nnunet_da.datasets import RawDataset, other_names_of_id
 from nnunet_da.errors import UserError
+from nnunet_da.links import link
 from nnunet_da.outputs import write_whole
 
 SPLITS_FILE = "splits_final.json"
@@ -73,27 +73,18 @@ def _refuse_taken(source: RawDataset, site: SiteDataset, overwrite: bool) -> Non
         raise UserError(f"dataset ids must be between 1 and 999, got {site.folder_name}: start lower with -d")
     if site.folder_name == source.name:
         raise UserError(f"the original {source.name} stays as it is, and a site would replace it: start at another id with -d")
-    for folder in filter(None, (paths.nnunet_raw(), _optional(paths.nnunet_preprocessed), _optional(paths.nnunet_results))):
-        for taken in sorted(folder.glob(f"{site.folder_name[:10]}_*")):
-            if taken.name != site.folder_name:
-                raise UserError(f"the dataset id {site.folder_name[7:10]} is in use by {taken}: start at another id with -d")
+    for taken in other_names_of_id(site.folder_name):
+        raise UserError(f"the dataset id {site.folder_name[7:10]} is in use by {taken}: start at another id with -d")
     if (paths.nnunet_raw() / site.folder_name).exists() and not overwrite:
         raise UserError(f"{site.folder_name} is there already: start at another id with -d, or replace it with --overwrite")
 
 
 def _splits_for_training(sites: Sequence[SiteDataset]) -> dict[Path, str | None]:
     """File, where training looks for it, and content, None where there shall be no file; nothing where `nnUNet_preprocessed` is not set."""
-    folder = _optional(paths.nnunet_preprocessed)
+    folder = paths.optional(paths.nnunet_preprocessed)
     if folder is None:
         return {}
     return {folder / site.folder_name / SPLITS_FILE: _json(site.splits) if site.splits else None for site in sites}
-
-
-def _optional(find: Callable[[], Path]) -> Path | None:
-    try:
-        return find()
-    except UserError:
-        return None  # not needed for splitting, so it may be unset
 
 
 def _write_dataset(source: RawDataset, site: SiteDataset, folder: Path, raw: Path) -> bool:
@@ -106,7 +97,7 @@ def _write_dataset(source: RawDataset, site: SiteDataset, folder: Path, raw: Pat
                 rows.append(row)
                 for given, made in (("input", "output"), ("label_input", "label_output")):
                     if row[made]:
-                        symbolic |= _link(Path(row[given]), folder / row[made], raw / site.folder_name / row[made])
+                        symbolic |= link(Path(row[given]), folder / row[made], raw / site.folder_name / row[made])
     with (folder / "conversion.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, LOG_COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -128,24 +119,6 @@ def _rows(source: RawDataset, case: CaseAtSite, split: str, suffix: str, labelle
         if channel == 0 and labelled and label is not None:
             row |= {"label_input": str(label), "label_output": f"labels{suffix}/{name}{source.file_ending}"}
         yield row
-
-
-def _link(file: Path, aside: Path, final: Path) -> bool:
-    """Link a file under the name it has for now; whether a symbolic link was needed, which points from its final place."""
-    aside.parent.mkdir(exist_ok=True)
-    file = file.resolve()
-    if not file.is_file():
-        raise UserError(f"{file} is listed in dataset.json but not there: restore it")
-    try:
-        os.link(file, aside)
-        return False
-    except OSError:
-        pass
-    try:
-        aside.symlink_to(os.path.relpath(file, final.parent.resolve()))
-    except OSError as error:
-        raise UserError(f"{file} can be linked neither hard nor symbolically to {final} ({error}): keep both on one disk") from None
-    return True
 
 
 def _put_in_place(names: Sequence[str], holder: Path, raw: Path) -> None:

@@ -1,8 +1,10 @@
 """Preset and source fingerprint to plans, by stock nnU-Net's planner."""
 
 import contextlib
+import inspect
 import io
 import math
+import pydoc
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def check_geometry(preset: Preset, request: PlanRequest, settings: AdaptationSet
             raise UserError(f"the preset {request.preset} keeps native voxels: leave --spacing out or choose another preset")
         if len(request.spacing_mm) != 3 or not all(0 < value < math.inf for value in request.spacing_mm):
             raise UserError(f"the spacing must be three positive numbers Z Y X in mm, got {request.spacing_mm}")
-    if preset.network is not None and settings.deep_supervision:
+    patch_size = request.patch_size or preset.patch_size
+    if preset.network and patch_size and settings.deep_supervision and not _has_deep_supervision(preset.network, patch_size):
         raise UserError(f"the network of the preset {request.preset} has no deep supervision: leave deep_supervision false")
     if request.patch_size is not None:
         _check_patch(preset, request.preset, request.patch_size)
@@ -65,20 +68,43 @@ def extract_fingerprint(source: RawDataset, processes: int, clean: bool) -> None
 
 
 def _check_patch(preset: Preset, name: str, patch_size: list[int]) -> None:
-    """Build the network on no memory at all: it knows which patches it can take."""
+    """Show the network a patch: it knows which it can take."""
     if preset.network is None:
         raise UserError("the patch size of a preset with a stock network follows from the network's planning: leave --patch-size out")
     if len(patch_size) != 3 or min(patch_size) < 1:
         raise UserError(f"the patch size must be three positive numbers Z Y X, got {patch_size}")
     import torch
 
-    from nnunet_da.networks import TransUNet3D
-
     try:
-        with torch.device("meta"):
-            TransUNet3D(1, 2, **{**preset.network["arch_kwargs"], "patch_size": patch_size})
-    except ValueError as error:
+        network = _without_memory(_network_for(preset.network, patch_size))
+        network.eval()(torch.empty(1, 1, *patch_size, device="meta"))
+    except (ValueError, RuntimeError) as error:
         raise UserError(f"the patch {patch_size} does not fit the preset {name}: {error}") from error
+
+
+def _has_deep_supervision(network: dict[str, Any], patch_size: list[int]) -> bool:
+    try:
+        _without_memory(_network_for(network, patch_size), deep_supervision=True)
+    except (NotImplementedError, TypeError):  # it says so itself, or knows no such argument
+        return False
+    return True
+
+
+def _without_memory(network: dict[str, Any], deep_supervision: bool | None = None) -> Any:
+    """The network of an architecture entry as stock nnU-Net builds it, for one channel and two classes, on the meta device."""
+    import torch
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    names = network["network_class_name"], network["arch_kwargs"], network["_kw_requires_import"]
+    with torch.device("meta"):
+        return get_network_from_plans(*names, 1, 2, allow_init=False, deep_supervision=deep_supervision)
+
+
+def _network_for(network: dict[str, Any], patch_size: list[int]) -> dict[str, Any]:
+    """The architecture entry of a preset; a network that is built for one patch is told which."""
+    if "patch_size" not in inspect.signature(pydoc.locate(network["network_class_name"])).parameters:  # type: ignore[arg-type]
+        return network
+    return {**network, "arch_kwargs": {**network["arch_kwargs"], "patch_size": patch_size}}
 
 
 def _stock_plans(source: RawDataset, preset: Preset, request: PlanRequest) -> dict[str, Any]:
@@ -123,8 +149,7 @@ def _set_network(configuration: dict[str, Any], transpose_forward: list[int], pr
     if patch is not None:
         configuration["patch_size"] = [patch[axis] for axis in transpose_forward]
     if preset.network is not None:
-        arguments = {**preset.network["arch_kwargs"], "patch_size": configuration["patch_size"]}
-        configuration["architecture"] = {**preset.network, "arch_kwargs": arguments}
+        configuration["architecture"] = _network_for(preset.network, configuration["patch_size"])
         configuration["batch_dice"] = False
 
 

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from nnunet_da.cli.main import main
 from nnunet_da.planning import TRANSUNET3D, PlanRequest, load_preset, plan, preset_names
@@ -63,13 +65,14 @@ def test_every_preset_is_valid_and_says_what_it_is(name):
     assert preset.plans_name.endswith("Plans")
     assert "__" not in preset.plans_name
     assert settings.random_source_samples(preset.batch_size) >= 2
-    if preset.network:
+    if preset.network_name == TRANSUNET3D:
         assert not settings.deep_supervision
 
 
 def test_issue_presets_are_there():
     pf_daformer = {"pf_daformer", "pf_daformer_paper", "pf_daformer_small", "pf_daformer_demo", "pf_daformer_finetune"}
-    assert set(preset_names()) == pf_daformer | {"uda", "uda_resenc", "uda_finetune"}
+    uda = {"uda", "uda_resenc", "uda_finetune", "uda_small", "uda_small_bn"}
+    assert pf_daformer | uda <= set(preset_names())
 
 
 def test_paper_preset_is_the_paper():
@@ -78,6 +81,33 @@ def test_paper_preset_is_the_paper():
     settings = settings_from_dict(preset.settings)
     assert (settings.w_adv, settings.w_mmd, settings.grl_schedule, settings.grl_lambda_max) == (0.1, 0.1, "constant", 1.0)
     assert (settings.warmup_epochs, settings.num_epochs, settings.lr_floor, settings.seg_mix) == (38, 300, 6e-6, 0.4)
+
+
+@pytest.mark.parametrize(("name", "norm"), [("uda_small", "InstanceNorm3d"), ("uda_small_bn", "BatchNorm3d")])
+def test_a_preset_may_fix_a_stock_network(make_centre, nnunet_folders, name, norm):
+    """Nothing of it is ours: stock nnU-Net builds it from the plans, with its outputs at several resolutions."""
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    make_centre(101, "A")
+    make_centre(102, "B", labels=False)
+    file, _ = plan(PlanRequest("101", ["102"], name, patch_size=[16, 24, 32], processes=1))
+    configuration = json.loads(file.read_text())["configurations"]["3d_fullres"]
+    network = configuration["architecture"]
+    assert (configuration["patch_size"], configuration["batch_size"]) == ([16, 24, 32], 3)
+    assert configuration["nnunet_da"]["deep_supervision"] is True
+    assert "patch_size" not in network["arch_kwargs"]
+    names = network["network_class_name"], network["arch_kwargs"], network["_kw_requires_import"]
+    built = get_network_from_plans(*names, 1, 2, deep_supervision=True)
+    assert {type(module).__name__ for module in built.modules() if "Norm3d" in type(module).__name__} == {norm}
+    outputs = built(torch.zeros(1, 1, *configuration["patch_size"]))
+    assert [tuple(output.shape[2:]) for output in outputs] == [(16, 24, 32), (8, 12, 16), (4, 6, 8)]
+
+
+def test_the_small_presets_differ_in_their_norm_alone():
+    small, batch_norm = load_preset("uda_small"), load_preset("uda_small_bn")
+    changed = {**small.network["arch_kwargs"], "norm_op": "torch.nn.modules.batchnorm.BatchNorm3d"}
+    assert batch_norm.network == {**small.network, "arch_kwargs": changed}
+    assert batch_norm == replace(small, comment=batch_norm.comment, plans_name=batch_norm.plans_name, network=batch_norm.network)
 
 
 # --- variants and overwriting
@@ -165,6 +195,10 @@ def centres(make_centre, nnunet_folders):
         (["-d", "101", "-t", "102", "--set", 'target_datasets={"Dataset102_B": ["nobody"]}'], ("nobody",)),
         (["-d", "101", "-t", "102", "--patch-size", "64", "100", "128"], ("100", "128")),
         (["-d", "101", "-t", "102", "--preset", "uda", "--patch-size", "64", "64", "64"], ("stock network",)),
+        (
+            ["-d", "101", "-t", "102", "--preset", "uda_small", "--patch-size", "64", "60", "64"],
+            ("60", "does not fit the preset uda_small"),
+        ),
         (["-d", "101", "-t", "102", "--batch-size", "1"], ("at least 2", "batch of 1")),
         (["-d", "101", "-t", "102", "--preset", "uda", "--batch-size", "2"], ("at least 2", "oversample_foreground_percent")),
         (["-d", "101", "-t", "102", "--preset", "uda", "-tr", "nnUNetTrainer_PFDAformer"], ("TransUNet3D", "UDA")),

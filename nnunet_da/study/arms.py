@@ -25,8 +25,8 @@ class Arm:
     """One arm, with nothing left open.
 
     Attributes:
-        kind: "train" on the source's labels, "oracle" on the target's, "joint" on both, "adapt_bn" changes BatchNorm statistics of `parent`'s
-            models, "self_train" trains on `parent`'s predictions of the target too.
+        kind: "train" on the source's labels, "oracle" on the target's, "joint" on both; "adapt_bn" changes the BatchNorm statistics of
+            `parent`'s models, "self_train" trains on `parent`'s predictions of the target too.
         settings: everything beyond the preset; the seed comes with the run.
         reference: one that the study adds or knows by its name, not one whose benefit is asked.
     """

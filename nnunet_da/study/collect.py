@@ -21,7 +21,7 @@ from nnunet_da.study.conditions import check_conditions
 from nnunet_da.study.cost import cost_table
 from nnunet_da.study.declaration import declaration_of
 from nnunet_da.study.layout import Layout, Run
-from nnunet_da.study.records import read_record
+from nnunet_da.study.records import failures, read_record
 from nnunet_da.study.statistics import analyse, write_answer
 from nnunet_da.study.study import Study
 
@@ -141,9 +141,7 @@ def _write_answer(shown: list[Scored], tables: dict[str, dict[Run, pd.DataFrame]
     declaration = declaration_of(study, [one.arm.name for one in shown], tables)
     if declaration is None:
         return
-    values = pd.concat(
-        table.assign(arm=arm, seed=run.seed, fold=run.fold) for arm, runs in tables.items() for run, table in runs.items()
-    )
+    values = pd.concat(table.assign(arm=arm, seed=run.seed, fold=run.fold) for arm, runs in tables.items() for run, table in runs.items())
     write_answer(analyse(values, declaration), layout.results, overwrite=True)
 
 
@@ -159,15 +157,3 @@ def _notes(shown: list[Scored], study: Study, layout: Layout) -> dict[str, objec
         "failed": failures(layout),
         "notes": notes,
     }
-
-
-def failures(layout: Layout) -> dict[str, str]:
-    """Words for every job that failed -> why."""
-    content = json.loads(layout.jobs.read_text(encoding="utf-8"))
-    found = {}
-    for name, job in content["jobs"].items():
-        record = read_record(layout.record(name))
-        if record is not None and record.status == "failed":
-            words = " ".join(part for part in (job["arm"], job["run"].replace("_", " ")) if part) or "study"
-            found[f"{words}: {name.split('/')[0]}"] = record.reason
-    return found

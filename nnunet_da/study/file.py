@@ -168,9 +168,8 @@ def read_study(file: Path) -> StudyFile:
     for name, kind in (("phantom", PhantomSpec), ("arms", ArmSpec), ("test_sets", ScoredSet)):
         if name in content:
             content[name] = _built_list(content[name], kind, f"{file.name}, '{name}'")
-    for name, kind in (("primary", Primary),):
-        if name in content:
-            content[name] = build(kind, content[name], f"{file.name}, '{name}'")
+    if "primary" in content:
+        content["primary"] = build(Primary, content["primary"], f"{file.name}, 'primary'")
     if isinstance(content.get("resources"), dict):
         content["resources"] = {
             kind: build(Resources, values, f"{file.name}, 'resources', '{kind}'") for kind, values in content["resources"].items()
@@ -183,7 +182,7 @@ def read_study(file: Path) -> StudyFile:
 def find_study(file: Path) -> Path:
     """The file itself, or a study of `plans/studies` by its name."""
     packaged = paths.plans_dir() / "studies" / f"{file}.yaml"
-    return packaged if len(file.parts) == 1 and not file.suffix and not file.exists() and packaged.is_file() else file
+    return packaged if len(file.parts) == 1 and not file.suffix and not file.is_file() and packaged.is_file() else file
 
 
 def check_study(study: StudyFile, where: str) -> None:

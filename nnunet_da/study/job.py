@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from nnunet_da.study.locks import lock, try_lock
 from nnunet_da.study.records import Record, read_record, skipped
 
 TOLERANT = ("collect", "report")  # run whatever became of what they wait for
-POLL_SECONDS = 0.2
+POLL_SECONDS, MEMORY_SECONDS = 0.1, 1.0
 GRACE_SECONDS = 60  # for a training to save where it stands
 
 
@@ -74,8 +74,9 @@ def _run(layout: Layout, name: str, job: dict[str, Any], gpus: int, watched: int
             if code not in job["allowed"]:
                 reason = f"ended with code {code}: {_last_line(log)}"
                 break
-    status = "failed" if reason else "done"
-    return Record(name, status, reason, started, time.time(), round(before.seconds, 3), round(before.peak_mb, 1), gpu)
+    return Record(
+        name, "failed" if reason else "done", reason, started, time.time(), round(before.seconds, 3), round(before.peak_mb, 1), gpu
+    )
 
 
 class _Spent:
@@ -105,14 +106,16 @@ def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, g
     stream.flush()
     environment = paths.job_environment(layout.folder, gpu, threads)
     process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    last = time.monotonic()
+    last = measured = time.monotonic()
     while True:
         try:
             code: int | None = process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
-        now = time.monotonic()
-        spent.add(now - last, _memory_mb(process.pid) if code is None else 0.0)
+        now, memory_mb = time.monotonic(), 0.0
+        if code is None and now - measured > MEMORY_SECONDS:
+            measured, memory_mb = now, _memory_mb(process.pid)
+        spent.add(now - last, memory_mb)
         last = now
         if code is not None:
             spent.save()
@@ -130,10 +133,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except psutil.NoSuchProcess:
         return
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
     for member in family:
         try:
             member.kill()
@@ -142,15 +143,20 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _memory_mb(pid: int) -> float:
-    """Resident memory of a process and its children."""
+    """Memory of a process and its children; on Linux what they share counts once (proportional set size)."""
     try:
         parent = psutil.Process(pid)
-        return sum(_resident(process) for process in [parent, *parent.children(recursive=True)]) / 2**20
+        return sum(_bytes_of(process) for process in [parent, *parent.children(recursive=True)]) / 2**20
     except psutil.NoSuchProcess:
         return 0.0
 
 
-def _resident(process: psutil.Process) -> int:
+def _bytes_of(process: psutil.Process) -> int:
+    try:
+        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
+        return 1024 * int(next(line.split()[1] for line in text.splitlines() if line.startswith("Pss:")))
+    except (OSError, StopIteration):
+        pass
     try:
         return int(process.memory_info().rss)
     except (psutil.NoSuchProcess, psutil.AccessDenied):

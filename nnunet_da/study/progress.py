@@ -44,7 +44,8 @@ class Progress:
         ended = {job.name: record for job in self.jobs if job.name not in self.records and (record := read_record(self._file(job)))}
         for name, record in sorted(ended.items(), key=lambda item: (item[1].ended, item[0])):
             self.records[name] = record
-            self.console.print(f"[{len(self.records)}/{len(self.jobs)}] {line(record)}", markup=False)
+            if record.status != "skipped":  # the failure before it says it
+                self.console.print(f"[{len(self.records)}/{len(self.jobs)}] {line(record)}", markup=False)
         if self._live is not None:
             self._live.update(self.table(), refresh=True)
 

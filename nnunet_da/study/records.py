@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nnunet_da.outputs import write_whole
+from nnunet_da.study.layout import Layout
 
 Status = Literal["done", "failed", "skipped"]
 
@@ -21,7 +22,7 @@ class Record:
         reason: one line, "" where it is done.
         started, ended: seconds since 1970.
         seconds: of all tries together, those that were killed too.
-        peak_mb: largest resident memory of the job's processes together.
+        peak_mb: largest memory of the job's processes together, looked at once a second.
         gpu: number of the GPU it ran on, None for none.
     """
 
@@ -50,3 +51,15 @@ def read_record(file: Path) -> Record | None:
 def skipped(job: str, reason: str) -> Record:
     now = time.time()
     return Record(job, "skipped", reason, now, now)
+
+
+def failures(layout: Layout) -> dict[str, str]:
+    """Words for every job that failed -> why."""
+    content = json.loads(layout.jobs.read_text(encoding="utf-8"))
+    found = {}
+    for name, job in content["jobs"].items():
+        record = read_record(layout.record(name))
+        if record is not None and record.status == "failed":
+            words = " ".join(part for part in (job["arm"], job["run"].replace("_", " ")) if part)
+            found[f"{words}: {name.split('/')[0]}" if words else name.replace("/", " ")] = record.reason
+    return found

@@ -10,6 +10,7 @@ from nnunet_da.datasets import RawDataset, find_dataset
 from nnunet_da.errors import UserError
 from nnunet_da.study.arms import Arm, resolve_arms
 from nnunet_da.study.file import PhantomSpec, Primary, ScoredSet, StudyFile
+from nnunet_da.study.jobs import DEFAULTS
 from nnunet_da.study.study import Study
 
 
@@ -17,8 +18,11 @@ def resolve(file: StudyFile) -> Study:
     """Look up datasets, trainers, presets and arms.
 
     Raises:
-        UserError: an unknown one, test scans without labels, an oracle without target labels, a question about arms that cannot be compared.
+        UserError: an unknown one, test scans without labels, an oracle without target labels, a question about arms of different plans.
     """
+    unknown = [kind for kind in file.resources if kind not in DEFAULTS]
+    if unknown:
+        raise UserError(f"'resources': '{unknown[0]}' is no kind of job, expected one of {', '.join(DEFAULTS)}: correct it")
     datasets = _Datasets(file)
     source, targets = datasets.name(file.source), [datasets.name(target) for target in file.targets]
     if source in targets:

@@ -18,12 +18,11 @@ from nnunet_da import paths
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import CheckFailed, UserError
 from nnunet_da.study.changes import refuse_changes
-from nnunet_da.study.collect import failures
 from nnunet_da.study.jobs import Job, plan_jobs, resources
 from nnunet_da.study.layout import Layout
 from nnunet_da.study.locks import try_lock
 from nnunet_da.study.progress import Progress
-from nnunet_da.study.records import Record, read_record
+from nnunet_da.study.records import Record, failures, read_record
 from nnunet_da.study.resolve import number_of_gpus
 from nnunet_da.study.study import Study
 
@@ -183,7 +182,7 @@ def _dry_run(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> P
 
     todo = [job for job in jobs if read_record(layout.record(job.name)) is None]
     for job in todo:
-        print(f"{job.name}: {'; '.join(' '.join(_short(command)) for command in job.commands)}")
+        print(job.name + (f": {' '.join([Path(job.commands[0][0]).name, *job.commands[0][1:]])}" if job.kind == "train" else ""))
     kinds = list(dict.fromkeys(job.kind for job in todo))
     print(f"{len(todo)} jobs: " + ", ".join(f"{sum(job.kind == kind for job in todo)} {kind}" for kind in kinds))
     with tempfile.TemporaryDirectory() as temporary:
@@ -197,11 +196,6 @@ def _dry_run(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> P
         if done.returncode:
             raise CheckFailed(f"Snakemake must accept the plan, it did not: {_last_line(done.stdout + done.stderr)}")
     return layout.report
-
-
-def _short(command: list[str]) -> list[str]:
-    """A command without the path of its interpreter."""
-    return [Path(command[0]).name, *command[1:]] if command[1:2] != ["-m"] else command[2:]
 
 
 def _run(layout: Layout, jobs: list[Job], engine: Engine) -> None:

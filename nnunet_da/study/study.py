@@ -97,13 +97,9 @@ class Study:
 
     def to_json(self, layout: Layout) -> dict[str, Any]:
         """For `study.json`; `runs` names what was trained, for whoever looks into it."""
-        runs = [
-            {"arm": arm.name, "seed": run.seed, "fold": run.fold, "trained": self.trained(arm, run, layout).as_posix()}
-            for arm in self.arms
-            for run in self.runs
-        ]
-        plain = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {**plain, "runs": [{**run, "trained": str(Path(run["trained"]).relative_to(layout.folder))} for run in runs]}
+        pairs = [(arm, run, self.trained(arm, run, layout).relative_to(layout.folder)) for arm in self.arms for run in self.runs]
+        runs = [{"arm": arm.name, "seed": run.seed, "fold": run.fold, "trained": trained.as_posix()} for arm, run, trained in pairs]
+        return {**json.loads(json.dumps(dataclasses.asdict(self))), "runs": runs}
 
 
 def read_resolved(layout: Layout) -> Study:

@@ -1,0 +1,92 @@
+import pytest
+
+from nnunet_da.errors import UserError
+from nnunet_da.study.arms import resolve_arms
+from nnunet_da.study.file import read_study
+
+
+@pytest.fixture
+def arms_of(write, content):
+    def resolve(labels: bool = True, **changes):
+        return {arm.name: arm for arm in resolve_arms(read_study(write(content | changes)), labels)}
+
+    return resolve
+
+
+def test_every_study_has_its_references(arms_of):
+    arms = arms_of()
+    assert list(arms) == ["source_only", "zero_weight", "oracle", "joint", "both", "mmd"]
+    assert {name for name, arm in arms.items() if arm.reference} == {"source_only", "zero_weight", "oracle", "joint"}
+    assert arms["source_only"].trainer == arms["oracle"].trainer == arms["joint"].trainer == "nnUNetTrainer_UDA_SourceOnly"
+    assert arms["oracle"].kind == "oracle"
+
+
+def test_zero_weight_is_the_primary_method_without_weights(arms_of):
+    first = {"name": "both", "trainer": "nnUNetTrainer_UDA_GRL_MMD", "settings": {"w_adv": 0.3, "grl_lambda_max": 0.5}}
+    zero = arms_of(arms=[first])["zero_weight"]
+    assert zero.trainer == "nnUNetTrainer_UDA_GRL_MMD"
+    assert (zero.settings["w_adv"], zero.settings["w_mmd"]) == (0.0, 0.0)
+    assert zero.settings["grl_lambda_max"] == 0.5  # all but the weights stays
+
+
+def test_references_follow_the_declared_method_and_its_family(arms_of):
+    arms = [
+        {"name": "uda", "trainer": "nnUNetTrainer_UDA_GRL"},
+        {"name": "pf", "trainer": "nnUNetTrainer_PFDAformer", "preset": "pf_daformer_demo"},
+    ]
+    found = arms_of(arms=arms, primary={"method": "pf"})
+    assert found["source_only"].trainer == "nnUNetTrainer_PFDAformer_SourceOnly"
+    assert found["source_only"].preset == "pf_daformer_demo"
+    assert found["zero_weight"].trainer == "nnUNetTrainer_PFDAformer"
+
+
+def test_without_target_labels_there_is_no_oracle(arms_of):
+    assert list(arms_of(labels=False)) == ["source_only", "zero_weight", "both", "mmd"]
+    with pytest.raises(UserError, match="'oracle' trains on the target's labels"):
+        arms_of(labels=False, references=["source_only", "oracle"])
+    with pytest.raises(UserError, match="'joint' trains on the target's labels"):
+        arms_of(labels=False, arms=[{"name": "both", "trainer": "nnUNetTrainer_UDA_GRL_MMD"}, {"name": "joint"}])
+
+
+def test_references_can_be_left_out(arms_of):
+    assert list(arms_of(references=[])) == ["both", "mmd"]
+
+
+def test_arms_start_from_others(arms_of):
+    arms = [
+        {"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD", "settings": {"w_mmd": 0.5}},
+        {"name": "adabn", "adapt_bn": "source_only"},
+        {"name": "pseudo", "self_train": "mmd", "confidence": 0.8},
+    ]
+    found = arms_of(arms=arms)
+    assert (found["adabn"].kind, found["adabn"].parent, found["adabn"].trains) == ("adapt_bn", "source_only", False)
+    assert found["adabn"].trainer == "nnUNetTrainer_UDA_SourceOnly"
+    assert (found["pseudo"].kind, found["pseudo"].trainer) == ("self_train", "nnUNetTrainer_UDA_MMD")
+    assert (found["pseudo"].settings["w_mmd"], found["pseudo"].confidence) == (0.5, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ({"name": "x"}, ("must name a trainer",)),
+        ({"name": "x", "adapt_bn": "mmd", "self_train": "mmd"}, ("got both",)),
+        ({"name": "x", "adapt_bn": "nobody"}, ("'nobody'", "source_only")),
+        ({"name": "x", "adapt_bn": "x"}, ("'x'",)),
+        ({"name": "x", "adapt_bn": "oracle"}, ("trains on the source",)),
+        ({"name": "x", "trainer": "nnUNetTrainer_Nothing"}, ("nnUNetTrainer_Nothing", "nnUNetTrainer_UDA_MMD")),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "nothing"}, ("nothing", "pf_daformer")),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "uda_finetune"}, ("checkpoint",)),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"w_adw": 1}}, ("'w_adw'", "w_adv")),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"num_epochs": 4}}, ("'x' 8", "6", "same number of iterations")),
+    ],
+)
+def test_bad_arms_are_refused(arms_of, arm, words):
+    with pytest.raises(UserError) as error:
+        arms_of(arms=[{"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD"}, arm])
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_an_unknown_primary_method_is_refused(arms_of):
+    with pytest.raises(UserError, match="'primary' must name a method among the arms"):
+        arms_of(primary={"method": "grl"})

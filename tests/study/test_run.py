@@ -1,0 +1,159 @@
+"""The engine on jobs that take no time: order, failures, stops, two GPUs, changes of the study."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nnunet_da.errors import CheckFailed, UserError
+from nnunet_da.study import run as engine
+from nnunet_da.study.jobs import Job
+from nnunet_da.study.layout import Layout
+from nnunet_da.study.records import read_record
+from nnunet_da.study.run import Engine, run_study
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout(tmp_path / "out")
+
+
+@pytest.fixture
+def run(resolved, content, layout, monkeypatch):
+    """Jobs, options of the engine -> runs them as the jobs of a study, a report at their end."""
+
+    def run(jobs: list[Job], overwrite: bool = False, changes: dict | None = None, **options) -> Path:
+        report = Job("report/report", [job.name for job in jobs], [python(f"open({str(layout.report)!r}, 'w').write('page')")])
+        monkeypatch.setattr(engine, "plan_jobs", lambda study, layout, cores: [*jobs, report])
+        return run_study(resolved(content | (changes or {})), layout.folder, Engine(**{"cores": 2, **options}), overwrite=overwrite)
+
+    return run
+
+
+def statuses(layout, names):
+    return {name: record.status if (record := read_record(layout.record(name))) else None for name in names}
+
+
+def test_a_failed_arm_does_not_stop_the_others(run, layout, capsys):
+    jobs = [
+        Job("train/a.seed0_fold0", [], [python("raise SystemExit('out of scans')")], "a", "seed0_fold0"),
+        Job("predict/a.seed0_fold0", ["train/a.seed0_fold0"], [python("pass")], "a", "seed0_fold0"),
+        Job("train/b.seed0_fold0", [], [python("pass")], "b", "seed0_fold0"),
+        Job("predict/b.seed0_fold0", ["train/b.seed0_fold0"], [python("pass")], "b", "seed0_fold0"),
+    ]
+    with pytest.raises(CheckFailed, match="1 of 5 jobs failed"):
+        run(jobs)
+    assert list(statuses(layout, [job.name for job in jobs]).values()) == ["failed", "skipped", "done", "done"]
+    assert layout.report.read_text() == "page"
+    printed = capsys.readouterr().out
+    assert "failed: a seed0 fold0: train: ended with code 1: out of scans" in printed
+    jobs[0] = Job(jobs[0].name, [], [python("pass")], "a", "seed0_fold0")  # the reason is mended
+    run(jobs)
+    assert set(statuses(layout, [job.name for job in jobs]).values()) == {"done"}
+    assert "5 jobs, 2 done before" in capsys.readouterr().out  # b is not done again
+
+
+def test_a_process_that_dies_is_a_failure_not_the_end(run, layout):
+    suicide = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    jobs = [Job("train/a.x", [], [python(suicide)], "a", "x"), Job("train/b.x", ["train/a.x"], [python("pass")], "b", "x")]
+    with pytest.raises(CheckFailed, match="1 of 3 jobs failed"):
+        run(jobs)
+    assert statuses(layout, ["train/a.x", "train/b.x", "report/report"]) == {
+        "train/a.x": "failed",
+        "train/b.x": "skipped",
+        "report/report": "done",
+    }
+    assert "without a word" in read_record(layout.record("train/a.x")).reason
+
+
+def test_two_arms_run_on_two_gpus_at_the_same_time(run, layout, monkeypatch):
+    """Resources alone: two trainings of 2 s that each want one of two GPUs overlap, on one GPU they do not."""
+    monkeypatch.setattr(
+        engine, "resources", lambda study, kind, cores: {"threads": 1, "gpu": int(kind == "train"), "mem_mb": 1, "runtime": 1}
+    )
+    jobs = [Job(f"train/{name}.x", [], [python("import time; time.sleep(2)")], name, "x") for name in "ab"]
+    for gpus, overlaps in ((2, True), (1, False)):
+        run(jobs, gpus=gpus, overwrite=True)
+        one, other = (read_record(layout.record(job.name)) for job in jobs)
+        assert (one.started < other.ended and other.started < one.ended) is overlaps
+        assert {one.gpu, other.gpu} == ({0, 1} if overlaps else {0})
+
+
+def test_a_dry_run_lists_the_jobs_and_leaves_nothing(run, layout, capsys):
+    stock = Job("train/a.x", [], [["/somewhere/nnUNetv2_train", "101", "3d_fullres"]], "a", "x")
+    run([stock, Job("predict/a.x", ["train/a.x"], [python("pass")], "a", "x")], dry_run=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["train/a.x: nnUNetv2_train 101 3d_fullres", "predict/a.x"]
+    assert lines[-1] == "3 jobs: 1 train, 1 predict, 1 report"
+    assert not layout.folder.exists()
+
+
+def test_results_of_other_settings_are_never_mixed(run, layout, content):
+    jobs = [Job("train/a.x", [], [python("pass")], "a", "x")]
+    run(jobs)
+    mark = layout.folder / "jobs" / "train" / "a.x.json"
+    before = mark.read_bytes()
+    with pytest.raises(UserError, match=r"other settings \(settings: .*'num_epochs': 3.*--overwrite"):
+        run(jobs, changes={"settings": {"num_epochs": 4, "iterations_per_epoch": 2}})
+    assert mark.read_bytes() == before
+    run(jobs, changes={"settings": {"num_epochs": 4, "iterations_per_epoch": 2}}, overwrite=True)
+    assert json.loads(layout.study.read_text())["file"]["settings"]["num_epochs"] == 4
+
+
+def test_a_folder_of_something_else_is_left_alone(run, layout):
+    layout.folder.mkdir()
+    (layout.folder / "thesis.docx").touch()
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="new or empty folder"):
+            run([], overwrite=overwrite)
+    assert [path.name for path in layout.folder.iterdir()] == ["thesis.docx"]
+
+
+def test_a_second_study_in_the_same_folder_is_refused(run, layout):
+    from nnunet_da.study.locks import try_lock
+
+    with try_lock(layout.folder / "locks" / "study.lock") as ours:
+        assert ours
+        with pytest.raises(UserError, match="another `nnunet-da study`"):
+            run([])
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from nnunet_da.study import run as engine
+from nnunet_da.study.file import read_study
+from nnunet_da.study.jobs import Job
+from nnunet_da.study.resolve import resolve
+marks, report, file, folder = sys.argv[1:]
+work = "import sys, time, pathlib; open(sys.argv[1], 'a').write('x'); time.sleep(float(sys.argv[2]))"
+jobs = [Job(f"train/a.{n}", [f"train/a.{n - 1}"] if n else [], [[sys.executable, "-c", work, f"{marks}/{n}", "1.5"]], "a", str(n)) for n in range(4)]
+end = Job("report/report", ["train/a.3"], [[sys.executable, "-c", f"open({report!r}, 'w').write('page')"]])
+engine.plan_jobs = lambda *_: [*jobs, end]
+engine.run_study(resolve(read_study(Path(file))), Path(folder), engine.Engine(cores=2))
+"""
+
+
+def test_a_killed_study_goes_on_where_it_was(write, content, layout, tmp_path, nnunet_folders):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    command = [sys.executable, "-c", SCRIPT, str(marks), str(layout.report), str(write(content)), str(layout.folder)]
+    first = subprocess.Popen(command)
+    end = time.monotonic() + 90
+    while not (marks / "1").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    subprocess.run(command, check=True, timeout=120)
+    assert [len((marks / str(n)).read_text()) for n in range(4)] == [1, 2, 1, 1]  # only the one that was cut off runs twice
+    assert layout.report.read_text() == "page"

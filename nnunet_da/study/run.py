@@ -72,8 +72,8 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
     with _alone(layout), _signals():
         if overwrite and layout.study.is_file():
             _empty(layout)
-        _set_up(study, layout, jobs, engine)
         _forget_failures(layout, jobs)
+        _set_up(study, layout, jobs, engine)
         _run(layout, jobs, engine)
     _conclude(layout, jobs)
     return layout.report
@@ -122,7 +122,7 @@ def _set_up(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> No
         if not link.exists():
             link.symlink_to(original, target_is_directory=True)
         _take_folds(name, layout)
-    _forget_outdated(study, layout, jobs)
+    _configure_again(layout, jobs)
     write_json(study.to_json(layout), layout.study)
     write_json(_jobs_file(study, jobs, engine), layout.jobs)
 
@@ -155,15 +155,13 @@ def _jobs_file(study: Study, jobs: list[Job], engine: Engine) -> dict[str, Any]:
     return {"gpus": engine.local_gpus, "resources": kinds, "jobs": described}
 
 
-def _forget_outdated(study: Study, layout: Layout, jobs: list[Job]) -> None:
-    """Where arms or seeds were added, what is made of all of them is made again."""
+def _configure_again(layout: Layout, jobs: list[Job]) -> None:
+    """Where runs were added to an arm, its configurations are written again; trainings that were done stay (the rules call it ancient)."""
     if not layout.jobs.is_file():
         return
     before = set(json.loads(layout.jobs.read_text(encoding="utf-8"))["jobs"])
-    for job in jobs:
-        if job.name not in before:
-            for name in (f"configure/{job.arm}", "collect/collect", "report/report"):
-                layout.record(name).unlink(missing_ok=True)
+    for arm in {job.arm for job in jobs if job.kind == "train" and job.name not in before}:
+        layout.record(f"configure/{arm}").unlink(missing_ok=True)
 
 
 def _forget_failures(layout: Layout, jobs: list[Job]) -> None:

@@ -2,7 +2,6 @@ import pytest
 
 from nnunet_da.errors import UserError
 from nnunet_da.study.file import ScoredSet
-from nnunet_da.study.resolve import resolve
 from nnunet_da.study.layout import Layout
 from nnunet_da.study.study import study_from_json
 

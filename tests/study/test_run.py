@@ -109,6 +109,18 @@ def test_results_of_other_settings_are_never_mixed(run, layout, content):
     assert json.loads(layout.study.read_text())["file"]["settings"]["num_epochs"] == 4
 
 
+def test_an_added_run_does_not_repeat_the_others(run, layout, tmp_path):
+    def marking(name: str) -> list[list[str]]:
+        return [python(f"open({str(tmp_path / name)!r}, 'a').write('x')")]
+
+    configure = Job("configure/a", [], marking("configured"), "a")
+    trainings = [Job(f"train/a.seed{seed}", ["configure/a"], marking(f"trained{seed}"), "a", f"seed{seed}") for seed in (0, 1)]
+    run([configure, trainings[0]])
+    run([configure, *trainings])
+    counts = {name: len((tmp_path / name).read_text()) for name in ("configured", "trained0", "trained1")}
+    assert counts == {"configured": 2, "trained0": 1, "trained1": 1}
+
+
 def test_a_folder_of_something_else_is_left_alone(run, layout):
     layout.folder.mkdir()
     (layout.folder / "thesis.docx").touch()
@@ -136,7 +148,8 @@ from nnunet_da.study.jobs import Job
 from nnunet_da.study.resolve import resolve
 marks, report, file, folder = sys.argv[1:]
 work = "import sys, time, pathlib; open(sys.argv[1], 'a').write('x'); time.sleep(float(sys.argv[2]))"
-jobs = [Job(f"train/a.{n}", [f"train/a.{n - 1}"] if n else [], [[sys.executable, "-c", work, f"{marks}/{n}", "1.5"]], "a", str(n)) for n in range(4)]
+needs = [[], *([f"train/a.{n}"] for n in range(3))]
+jobs = [Job(f"train/a.{n}", needs[n], [[sys.executable, "-c", work, f"{marks}/{n}", "1.5"]], "a", str(n)) for n in range(4)]
 end = Job("report/report", ["train/a.3"], [[sys.executable, "-c", f"open({report!r}, 'w').write('page')"]])
 engine.plan_jobs = lambda *_: [*jobs, end]
 engine.run_study(resolve(read_study(Path(file))), Path(folder), engine.Engine(cores=2))

@@ -16,7 +16,6 @@ DEFAULTS = {  # threads None: all cores
     "phantom": Resources(2, 0, 4000, 60),
     "prepare": Resources(2, 0, 8000, 240),
     "merge": Resources(2, 0, 8000, 240),
-    "configure": Resources(1, 0, 4000, 30),
     "pseudo": Resources(None, 1, 16000, 480),
     "train": Resources(None, 1, 24000, 2880),
     "adapt": Resources(None, 1, 16000, 120),
@@ -121,9 +120,6 @@ class _Planner:
                 yield Job(f"merge/{arm.name}", [f"prepare/{arm.preset}"], [self._step("merge", arm.name)], arm.name)
 
     def _arm(self, arm: Arm) -> Iterator[Job]:
-        before = f"merge/{arm.name}" if arm.kind in ("oracle", "joint") else f"prepare/{arm.preset}"
-        if arm.kind in ("train", "oracle", "joint"):
-            yield Job(f"configure/{arm.name}", [before], [self._step("configure", arm.name)], arm.name)
         for run in self.study.runs:
             yield from self._run(arm, run)
         if arm in self._arms_with_radiomics:
@@ -137,7 +133,7 @@ class _Planner:
             yield Job(f"pseudo/{name}", [parent], [self._step("pseudo", arm.name, run.name)], arm.name, run.name)
             yield self._train(arm, run, f"pseudo/{name}")
         elif arm.trains:
-            yield self._train(arm, run, f"configure/{arm.name}")
+            yield self._train(arm, run, f"merge/{arm.name}" if arm.kind in ("oracle", "joint") else f"prepare/{arm.preset}")
         else:
             trained = f"adapt/{name}"
             yield self._adapt(arm, run)
@@ -148,7 +144,8 @@ class _Planner:
         study, name = self.study, f"train/{arm.name}.{run.name}"
         arguments = [study.dataset(arm, run), study.configuration(arm, run), str(run.fold), "-tr", arm.trainer, "-p", study.plans(arm)]
         command = _stock("nnUNetv2_train", *arguments, "-device", study.device)
-        return Job(name, [before], [command], arm.name, run.name, str(study.trained(arm, run, self.layout)))
+        configure = self._step("configure", arm.name, run.name)  # within the job: a run that is added later touches no other
+        return Job(name, [before], [configure, command], arm.name, run.name, str(study.trained(arm, run, self.layout)))
 
     def _adapt(self, arm: Arm, run: Run) -> Job:
         study = self.study

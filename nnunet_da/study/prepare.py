@@ -64,16 +64,15 @@ def prepare_labelled_target(study: Study, arm: Arm) -> None:
     preprocess(dataset.name, plans_name, CONFIGURATION, processes=2)
 
 
-def configure_arm(study: Study, layout: Layout, arm: Arm, runs: Sequence[Run]) -> None:
-    """Add the arm's configurations to the plans of the dataset it trains on: the parent's, but for settings and seed.
+def configure_run(study: Study, layout: Layout, arm: Arm, run: Run) -> None:
+    """Add the configuration of a run to the plans of the dataset it trains on: the preset's, but for settings and seed.
 
     Raises:
         UserError: a setting that cannot be, or one that the parent's data do not serve.
     """
-    for run in runs:
-        file = layout.preprocessed / study.dataset(arm, run) / f"{study.plans(arm)}.json"
-        with lock(layout.folder / "locks" / f"{file.parent.name}_{file.stem}.lock"):
-            _add_configuration(file, study.configuration(arm, run), {**arm.settings, "seed": run.seed})
+    file = layout.preprocessed / study.dataset(arm, run) / f"{study.plans(arm)}.json"
+    with lock(layout.folder / "locks" / f"{file.parent.name}_{file.stem}.lock"):
+        _add_configuration(file, study.configuration(arm, run), {**arm.settings, "seed": run.seed})
 
 
 def prepare_pseudo_labels(study: Study, layout: Layout, arm: Arm, run: Run) -> None:

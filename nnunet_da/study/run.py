@@ -122,7 +122,6 @@ def _set_up(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> No
         if not link.exists():
             link.symlink_to(original, target_is_directory=True)
         _take_folds(name, layout)
-    _configure_again(layout, jobs)
     write_json(study.to_json(layout), layout.study)
     write_json(_jobs_file(study, jobs, engine), layout.jobs)
 
@@ -155,15 +154,6 @@ def _jobs_file(study: Study, jobs: list[Job], engine: Engine) -> dict[str, Any]:
     return {"gpus": engine.local_gpus, "resources": kinds, "jobs": described}
 
 
-def _configure_again(layout: Layout, jobs: list[Job]) -> None:
-    """Where runs were added to an arm, its configurations are written again; trainings that were done stay (the rules call it ancient)."""
-    if not layout.jobs.is_file():
-        return
-    before = set(json.loads(layout.jobs.read_text(encoding="utf-8"))["jobs"])
-    for arm in {job.arm for job in jobs if job.kind == "train" and job.name not in before}:
-        layout.record(f"configure/{arm}").unlink(missing_ok=True)
-
-
 def _forget_failures(layout: Layout, jobs: list[Job]) -> None:
     """What failed is tried again, and all that waits for it."""
     again: set[str] = set()
@@ -180,7 +170,7 @@ def _dry_run(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> P
 
     todo = [job for job in jobs if read_record(layout.record(job.name)) is None]
     for job in todo:
-        print(job.name + (f": {' '.join([Path(job.commands[0][0]).name, *job.commands[0][1:]])}" if job.kind == "train" else ""))
+        print(job.name + (f": {' '.join([Path(job.commands[-1][0]).name, *job.commands[-1][1:]])}" if job.kind == "train" else ""))
     kinds = list(dict.fromkeys(job.kind for job in todo))
     print(f"{len(todo)} jobs: " + ", ".join(f"{sum(job.kind == kind for job in todo)} {kind}" for kind in kinds))
     with tempfile.TemporaryDirectory() as temporary:

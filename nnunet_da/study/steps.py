@@ -41,11 +41,11 @@ def merge(study: Study, layout: Layout, arm: str) -> None:
     prepare_labelled_target(study, study.arm(arm))
 
 
-def configure(study: Study, layout: Layout, arm: str) -> None:
-    """One configuration per seed of an arm, in the plans of the dataset it trains on."""
-    from nnunet_da.study.prepare import configure_arm
+def configure(study: Study, layout: Layout, arm: str, run: str) -> None:
+    """The configuration of one run of an arm, in the plans of the dataset it trains on."""
+    from nnunet_da.study.prepare import configure_run
 
-    configure_arm(study, layout, study.arm(arm), study.runs)
+    configure_run(study, layout, study.arm(arm), _run(study, run))
 
 
 def pseudo(study: Study, layout: Layout, arm: str, run: str) -> None:

@@ -26,7 +26,7 @@ for KIND in KINDS:
         name:
             KIND
         input:
-            lambda wildcards, kind=KIND: [ancient(record(need)) for need in JOBS[f"{kind}/{wildcards.name}"]["needs"]],
+            lambda wildcards, kind=KIND: [record(need) for need in JOBS[f"{kind}/{wildcards.name}"]["needs"]],
         output:
             f"jobs/{KIND}/{{name}}.json",
         params:

@@ -37,13 +37,14 @@ def test_jobs_before_others_stand_before_them(jobs_of, content):
 
 def test_a_training_is_stock_and_its_arm_the_only_difference(jobs_of, content, tmp_path):
     jobs = jobs_of(content)
-    (command,) = jobs["train/mmd.seed1_fold0"].commands
+    configure, command = jobs["train/mmd.seed1_fold0"].commands
+    assert configure[-3:] == ["configure", "mmd", "seed1_fold0"]
     assert command[0] == str(Path(sys.executable).parent / "nnUNetv2_train")
     assert command[1:4] == ["Dataset101_A", "3d_fullres_mmd_seed1", "0"]
     assert command[4:] == ["-tr", "nnUNetTrainer_UDA_MMD", "-p", "UDAPlans", "-device", "cpu"]
-    (oracle,) = jobs["train/oracle.seed0_fold0"].commands
+    _, oracle = jobs["train/oracle.seed0_fold0"].commands
     assert oracle[1] == "Dataset102_B"
-    (joint,) = jobs["train/joint.seed0_fold0"].commands
+    _, joint = jobs["train/joint.seed0_fold0"].commands
     assert joint[1] == "Dataset999_Joint"
     assert jobs["predict/mmd.seed1_fold0"].remakes == [
         str(tmp_path / f"out/predictions/mmd/seed1_fold0/{name}") for name in ("Dataset101_A", "Dataset102_B")
@@ -60,7 +61,7 @@ def test_no_arm_waits_for_another_but_those_that_start_from_one(jobs_of, content
             assert others == {"adabn": {"source_only"}, "pseudo": {"mmd"}}.get(arm, set()), name
     assert jobs["adapt/adabn.seed0_fold0"].needs == ["train/source_only.seed0_fold0"]
     assert jobs["train/pseudo.seed1_fold0"].needs == ["pseudo/pseudo.seed1_fold0"]
-    datasets = {jobs[f"train/pseudo.seed{seed}_fold0"].commands[0][1] for seed in (0, 1)}
+    datasets = {jobs[f"train/pseudo.seed{seed}_fold0"].commands[1][1] for seed in (0, 1)}
     assert datasets == {"Dataset900_Pseudo", "Dataset901_Pseudo"}
 
 

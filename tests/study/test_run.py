@@ -113,12 +113,12 @@ def test_an_added_run_does_not_repeat_the_others(run, layout, tmp_path):
     def marking(name: str) -> list[list[str]]:
         return [python(f"open({str(tmp_path / name)!r}, 'a').write('x')")]
 
-    configure = Job("configure/a", [], marking("configured"), "a")
-    trainings = [Job(f"train/a.seed{seed}", ["configure/a"], marking(f"trained{seed}"), "a", f"seed{seed}") for seed in (0, 1)]
-    run([configure, trainings[0]])
-    run([configure, *trainings])
-    counts = {name: len((tmp_path / name).read_text()) for name in ("configured", "trained0", "trained1")}
-    assert counts == {"configured": 2, "trained0": 1, "trained1": 1}
+    prepare = Job("prepare/p", [], marking("prepared"))
+    trainings = [Job(f"train/a.seed{seed}", ["prepare/p"], marking(f"trained{seed}"), "a", f"seed{seed}") for seed in (0, 1)]
+    run([prepare, trainings[0]])
+    run([prepare, *trainings])
+    counts = {name: len((tmp_path / name).read_text()) for name in ("prepared", "trained0", "trained1")}
+    assert counts == {"prepared": 1, "trained0": 1, "trained1": 1}
 
 
 def test_a_folder_of_something_else_is_left_alone(run, layout):

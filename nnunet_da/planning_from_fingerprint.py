@@ -31,11 +31,23 @@ def plans_from_fingerprint(source: RawDataset, preset: Preset, settings: Adaptat
         configuration.pop("next_stage", None)
         _set_resampling(configuration, preset)
         configuration["batch_size"] = request.batch_size_of(name, configuration["batch_size"], preset)
-        settings.check_batch(configuration["batch_size"])
+        check_batch(configuration["batch_size"], preset, settings)
         if name == "3d_fullres":
             _set_network(configuration, plans["transpose_forward"], preset, request)
         configuration[PLANS_KEY] = {**settings_to_dict(settings), "mirror_axes": _mirror_axes(plans, name, preset, settings)}
     return plans
+
+
+def check_batch(batch_size: int | None, preset: Preset, settings: AdaptationSettings) -> None:
+    """Refuse a batch too small for what is trained: to align with, or at all. None is the planner's.
+
+    Raises:
+        UserError: as above.
+    """
+    if preset.needs_target and batch_size is not None:
+        settings.check_batch(batch_size)
+    elif batch_size is not None and batch_size < 1:
+        raise UserError(f"the batch must hold 1 sample or more, got a batch of {batch_size}: correct --batch-size")
 
 
 def check_geometry(preset: Preset, request: PlanRequest, settings: AdaptationSettings, source: RawDataset) -> None:
@@ -53,7 +65,9 @@ def check_geometry(preset: Preset, request: PlanRequest, settings: AdaptationSet
     if preset.network and patch_size and settings.deep_supervision and not _has_deep_supervision(preset.network, patch_size):
         raise UserError(f"the network of the preset {request.preset} has no deep supervision: leave deep_supervision false")
     if request.patch_size is not None:
-        _check_patch(preset, request.preset, request.patch_size)
+        _check_patch_size(preset, request.patch_size)
+    if preset.network is not None:
+        _check_network(preset, request, source)
     first = next(iter(source.training_images().values()))[0]
     if min(image_size(first)) == 1:
         raise UserError(f"presets plan 3D images, {first.name} of {source.name} has one slice: use a dataset of volumes")
@@ -67,19 +81,32 @@ def extract_fingerprint(source: RawDataset, processes: int, clean: bool) -> None
         extract_fingerprint_dataset(source.dataset_id, num_processes=processes, clean=clean, verbose=False)
 
 
-def _check_patch(preset: Preset, name: str, patch_size: list[int]) -> None:
-    """Show the network a patch: it knows which it can take."""
+def _check_patch_size(preset: Preset, patch_size: list[int]) -> None:
     if preset.network is None:
         raise UserError("the patch size of a preset with a stock network follows from the network's planning: leave --patch-size out")
     if len(patch_size) != 3 or min(patch_size) < 1:
         raise UserError(f"the patch size must be three positive numbers Z Y X, got {patch_size}")
+
+
+def _check_network(preset: Preset, request: PlanRequest, source: RawDataset) -> None:
+    """The forward of a training step on no memory at all: the network knows which patches, channels and batches it can take."""
     import torch
 
+    assert preset.network is not None
+    patch_size, batch_size = request.patch_size or preset.patch_size, request.batch_size or preset.batch_size
+    assert patch_size is not None
+    assert batch_size is not None
     try:
-        network = _without_memory(_network_for(preset.network, patch_size))
-        network.eval()(torch.empty(1, 1, *patch_size, device="meta"))
+        network = _without_memory(_network_for(preset.network, patch_size), source.num_channels)
+        with torch.no_grad():
+            network.train()(torch.empty(batch_size, source.num_channels, *patch_size, device="meta"))
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"the patch {patch_size} does not fit the preset {name}: {error}") from error
+        advice = ""
+        if "when training" in str(error):  # torch's words where a norm layer has one value to normalise
+            advice = "; one coarsest cell is too little to train its norm layers on: plan a larger patch or batch"
+        raise UserError(
+            f"the patch {patch_size} with a batch of {batch_size} does not fit the preset {request.preset}: {error}{advice}"
+        ) from error
 
 
 def _has_deep_supervision(network: dict[str, Any], patch_size: list[int]) -> bool:
@@ -90,14 +117,14 @@ def _has_deep_supervision(network: dict[str, Any], patch_size: list[int]) -> boo
     return True
 
 
-def _without_memory(network: dict[str, Any], deep_supervision: bool | None = None) -> Any:
-    """The network of an architecture entry as stock nnU-Net builds it, for one channel and two classes, on the meta device."""
+def _without_memory(network: dict[str, Any], channels: int = 1, deep_supervision: bool | None = None) -> Any:
+    """The network of an architecture entry as stock nnU-Net builds it, for two classes, on the meta device."""
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     names = network["network_class_name"], network["arch_kwargs"], network["_kw_requires_import"]
     with torch.device("meta"):
-        return get_network_from_plans(*names, 1, 2, allow_init=False, deep_supervision=deep_supervision)
+        return get_network_from_plans(*names, channels, 2, allow_init=False, deep_supervision=deep_supervision)
 
 
 def _network_for(network: dict[str, Any], patch_size: list[int]) -> dict[str, Any]:

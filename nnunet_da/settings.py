@@ -31,6 +31,7 @@ class AdaptationSettings:
         seg_mix: share of the focal loss (PF-DAformer Eq. 17), for trainers that use it.
         focal_gamma: focusing exponent.
         focal_alpha: weight of the foreground in the focal loss, None for no weighting.
+        l2_weight: of the sum of squared convolution weights in the loss (V-Net femur), for trainers that use it.
         initial_lr: learning rate at the start (after warm-up), None for the trainer's own.
         weight_decay: of the network, None for the trainer's own.
         warmup_epochs: linear rise before the cosine, for trainers that use it.
@@ -61,6 +62,7 @@ class AdaptationSettings:
     seg_mix: float = 0.4
     focal_gamma: float = 2.0
     focal_alpha: float | None = None
+    l2_weight: float = 1e-5
     initial_lr: float | None = None
     weight_decay: float | None = None
     warmup_epochs: int = 0
@@ -153,7 +155,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def _check_ranges(settings: AdaptationSettings) -> None:
     positive = ("num_epochs", "iterations_per_epoch", "val_iterations_per_epoch", "save_every")
-    at_least_zero = ("w_adv", "w_mmd", "grl_lambda_max", "warmup_epochs", "focal_gamma", "lr_floor", "target_score_batches")
+    at_least_zero = ("w_adv", "w_mmd", "grl_lambda_max", "warmup_epochs", "focal_gamma", "l2_weight", "lr_floor", "target_score_batches")
     for name in positive:
         _require(name, getattr(settings, name), getattr(settings, name) >= 1, "1 or more")
     for name in at_least_zero:

@@ -1,7 +1,6 @@
 """`nnunet-da study`: set the folder up, let Snakemake run the jobs, say how it goes, end with the report."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal

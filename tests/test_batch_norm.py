@@ -71,8 +71,9 @@ def test_only_running_statistics_change(make_model, centres_copy):
     assert "optimizer_state" not in checkpoint
 
 
-def test_statistics_are_those_of_torch_on_the_same_patches(make_model, centres_copy):
+def test_statistics_are_those_of_torch_on_the_same_patches(make_model, centres_copy, monkeypatch):
     """Without padding: torch's own layers in training mode, over the same patches of the cache, one by one."""
+    monkeypatch.setattr("nnunet_da.target_patches.PADDING_LABEL", -9)  # zeros at a scan's border are marked as outside of it
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
     from nnunet_da.adaptation.batch_statistics import batch_norm_layers

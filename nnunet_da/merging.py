@@ -18,7 +18,7 @@ from nnunet_da.errors import UserError
 from nnunet_da.links import link
 from nnunet_da.moved_plans import move_plans, oracle_plans, plans_of_merged, splits_of
 
-__all__ = ["Merged", "merge_datasets", "move_plans", "oracle_plans", "plans_of_merged", "splits_of"]
+__all__ = ["Merged", "check_merge", "merge_datasets", "move_plans", "oracle_plans", "plans_of_merged", "splits_of"]
 
 RECORD = "merging.csv"
 RECORD_COLUMNS = ("case", "dataset", "original_case")
@@ -78,9 +78,7 @@ def merge_datasets(
     Raises:
         UserError: datasets that do not fit, a case or label that is missing, or a name or id that is taken; nothing is left then.
     """
-    folder = paths.nnunet_raw() / _folder_name(new_id, new_name)
-    _refuse_taken(folder, overwrite)
-    _check_pair(source, other, own_labels=labels is None)
+    folder = check_merge(source, other, new_id, new_name, own_labels=labels is None, overwrite=overwrite)
     of_source, of_other = _cases_of(source, None, None, {}), _cases_of(other, labels, cases, source.training_images())
     holder = Path(tempfile.mkdtemp(prefix=".merging_", dir=folder.parent))
     try:
@@ -91,6 +89,19 @@ def merge_datasets(
     return Merged(
         find_dataset(folder.name), tuple(case.name for case in of_source), {case.original: case.name for case in of_other}, symbolic
     )
+
+
+def check_merge(source: RawDataset, other: RawDataset, new_id: int, new_name: str, *, own_labels: bool, overwrite: bool) -> Path:
+    """Refuse what `merge_datasets` would refuse, but for single cases, before labels are made for it; returns the folder it will write.
+
+    Raises:
+        UserError: as above.
+    """
+    folder = paths.nnunet_raw() / _folder_name(new_id, new_name)
+    _refuse_taken(folder, overwrite)
+    _check_pair(source, other, own_labels)
+    source.training_labels()
+    return folder
 
 
 def _folder_name(new_id: int, new_name: str) -> str:

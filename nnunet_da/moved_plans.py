@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,6 +129,14 @@ def splits_of(dataset: RawDataset) -> list[Split]:
     return [{key: [str(case) for case in fold[key]] for key in ("train", "val")} for fold in generate_crossval_split(cases)]
 
 
+def lineage(configurations: dict[str, Any], name: str) -> list[str]:
+    """A configuration and those that it inherits from, the first ones first."""
+    chain = [name]
+    while (parent := configurations[chain[0]].get("inherits_from")) is not None:
+        chain.insert(0, parent)
+    return chain
+
+
 def _check_pair(from_dataset: RawDataset, to_dataset: RawDataset) -> None:
     if from_dataset.name == to_dataset.name:
         raise UserError(f"plans move between two datasets, got {from_dataset.name} for both: name another one")
@@ -145,7 +153,7 @@ def _moved(plans: dict[str, Any], name: str, dataset_name: str, configuration: s
     moved = copy.deepcopy(plans)
     configurations = moved["configurations"]
     if configuration is not None:
-        configurations = {key: configurations[key] for key in _with_parents(configurations, configuration)}
+        configurations = {key: configurations[key] for key in lineage(configurations, configuration)}
     for key, one in configurations.items():
         if "data_identifier" in one and name != plans["plans_name"]:
             one["data_identifier"] = f"{name}_{key}"
@@ -153,14 +161,6 @@ def _moved(plans: dict[str, Any], name: str, dataset_name: str, configuration: s
             kept = one[PLANS_KEY].get("target_datasets", {}) if targets == "keep" else {}
             one[PLANS_KEY]["target_datasets"] = {target: cases for target, cases in kept.items() if target != dataset_name}
     return {**moved, "dataset_name": dataset_name, "plans_name": name, "configurations": configurations}
-
-
-def _with_parents(configurations: dict[str, Any], name: str) -> Iterable[str]:
-    """A configuration and those that it inherits from, the first ones first."""
-    chain = [name]
-    while (parent := configurations[chain[0]].get("inherits_from")) is not None:
-        chain.insert(0, parent)
-    return chain
 
 
 def _give_fingerprint(from_dataset: RawDataset, to_dataset: RawDataset, how: str) -> None:

@@ -133,21 +133,14 @@ def _preprocess_source(source: RawDataset, plans_name: str, configuration_name: 
 
 def _preprocess_target(source: RawDataset, target: RawDataset, plans: dict[str, Any], configuration_name: str, processes: int) -> Path:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-    from tqdm import tqdm
 
     configuration = PlansManager(plans).get_configuration(configuration_name).configuration
     cache = target_cache(source.name, target.name, configuration)
     temporary = cache.folder.with_name(f".{cache.folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     images = target.training_images()
-    jobs = [
-        _TargetJob([str(file) for file in files], str(temporary / case), plans, configuration_name, source.description)
-        for case, files in images.items()
-    ]
     try:
-        for _ in tqdm(_run(_preprocess_target_case, jobs, processes), total=len(jobs), desc=f"Preprocessing target {target.name}"):
-            pass
+        preprocess_scans(images, temporary, plans, configuration_name, source.description, processes, f"Preprocessing target {target.name}")
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -162,6 +155,34 @@ def _preprocess_target(source: RawDataset, target: RawDataset, plans: dict[str, 
     }
     write_json(record, cache.record)
     return cache.folder
+
+
+def preprocess_scans(
+    images: dict[str, list[Path]],
+    folder: Path,
+    plans: dict[str, Any],
+    configuration_name: str,
+    dataset_json: dict[str, Any],
+    processes: int,
+    title: str,
+) -> None:
+    """Preprocess scans without labels by stock nnU-Net into a new folder of its own file types.
+
+    Args:
+        images: case -> one file per channel.
+        folder: made here.
+        plans, configuration_name, dataset_json: of the data that the network is trained on.
+        title: of the progress bar.
+    """
+    from tqdm import tqdm
+
+    folder.mkdir(parents=True)
+    jobs = [
+        _TargetJob([str(file) for file in files], str(folder / case), plans, configuration_name, dataset_json)
+        for case, files in images.items()
+    ]
+    for _ in tqdm(_run(_preprocess_target_case, jobs, processes), total=len(jobs), desc=title):
+        pass
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ class AdaptationSettings:
         focal_gamma: focusing exponent.
         focal_alpha: weight of the foreground in the focal loss, None for no weighting.
         l2_weight: of the sum of squared convolution weights in the loss (V-Net femur), for trainers that use it.
+        restyle_probability: share of the source patches that take over a target's intensities, for trainers that do so.
+        fourier_window: half the side of the window of mixed frequencies, as a share of the patch's shortest side (FDA's beta, FedDG's L).
+        fourier_mix: largest share of the target's amplitude in that window; each patch draws its own below it.
         initial_lr: learning rate at the start (after warm-up), None for the trainer's own.
         weight_decay: of the network, None for the trainer's own.
         warmup_epochs: linear rise before the cosine, for trainers that use it.
@@ -63,6 +66,9 @@ class AdaptationSettings:
     focal_gamma: float = 2.0
     focal_alpha: float | None = None
     l2_weight: float = 1e-5
+    restyle_probability: float = 0.5
+    fourier_window: float = 0.05
+    fourier_mix: float = 1.0
     initial_lr: float | None = None
     weight_decay: float | None = None
     warmup_epochs: int = 0
@@ -163,9 +169,10 @@ def _check_ranges(settings: AdaptationSettings) -> None:
     for name in ("initial_lr", "head_lr", "clip_grad_norm"):
         value = getattr(settings, name)
         _require(name, value, value is None or value > 0, "above 0, or null")
-    for name in ("seg_mix", "oversample_foreground_percent", "focal_alpha"):
+    for name in ("seg_mix", "oversample_foreground_percent", "focal_alpha", "restyle_probability", "fourier_mix"):
         value = getattr(settings, name)
         _require(name, value, value is None or 0 <= value <= 1, "between 0 and 1")
+    _require("fourier_window", settings.fourier_window, 0 <= settings.fourier_window <= 0.5, "between 0 and 0.5")
     _require("weight_decay", settings.weight_decay, settings.weight_decay is None or settings.weight_decay >= 0, "0 or more, or null")
     _require("seed", settings.seed, settings.seed is None or 0 <= settings.seed < 2**31, "between 0 and 2147483647, or null")
     axes = settings.mirror_axes or []

@@ -37,6 +37,10 @@ def test_random_samples_follow_stock_rounding(batch_size, forced, expected):
         ({"focal_alpha": 5}, "between 0 and 1"),
         ({"mirror_axes": [7]}, "patch axes"),
         ({"weight_decay": -0.1}, "0 or more"),
+        ({"restyle_probability": 1.1}, "between 0 and 1"),
+        ({"fourier_window": 0.6}, "between 0 and 0.5"),
+        ({"fourier_window": -0.1}, "between 0 and 0.5"),
+        ({"fourier_mix": 2}, "between 0 and 1"),
     ],
 )
 def test_bad_settings_are_refused_by_name(values, word):

@@ -1,8 +1,21 @@
-"""Alignment of two domains' features; pure torch, one method per file."""
+"""Alignment of two domains' features, and cheaper ways from one domain to the other; no nnU-Net, one method per file."""
 
 from nnunet_da.adaptation.domain_classifier import DomainClassifier, domain_accuracy, domain_loss
+from nnunet_da.adaptation.fourier import mix_amplitudes
 from nnunet_da.adaptation.gradient_reversal import ganin_strength, gradient_reversal
+from nnunet_da.adaptation.histogram_matching import intensity_quantiles, match_histogram
 from nnunet_da.adaptation.mmd import mmd
 from nnunet_da.adaptation.pooling import pool_features
 
-__all__ = ["DomainClassifier", "domain_accuracy", "domain_loss", "ganin_strength", "gradient_reversal", "mmd", "pool_features"]
+__all__ = [
+    "DomainClassifier",
+    "domain_accuracy",
+    "domain_loss",
+    "ganin_strength",
+    "gradient_reversal",
+    "intensity_quantiles",
+    "match_histogram",
+    "mix_amplitudes",
+    "mmd",
+    "pool_features",
+]

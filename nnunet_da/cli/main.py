@@ -21,6 +21,8 @@ VERBS = {
     "audit": ("audit", "what differs between two centres, and what would leak between them"),
     "plan": ("plan", "plan source and target on the source's fingerprint"),
     "preprocess": ("preprocess", "preprocess source and target on the source's plans"),
+    "adapt-bn": ("adapt_bn", "fit a trained model's batch normalisation to a target, without training"),
+    "pseudo-label": ("pseudo_label", "label a target's scans by a trained model, to train on them as well"),
     "restore": ("restore", "put predictions of converted scans back onto their original grid"),
     "evaluate": ("evaluate", "score predictions in mm, per case, label and site"),
     "compare": ("compare", "paired statistics between methods scored on the same cases"),

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     SCORES = 4
     STEP = 5
     ALIGNMENT = 6
+    RESTYLE = 7
 
 
 def seed_for(*key: int) -> int:
@@ -45,6 +46,16 @@ def own_randomness(seed: int) -> Iterator[None]:
         yield
     finally:
         _restore(states)
+
+
+@contextmanager
+def side_randomness(stream: Stream) -> Iterator[None]:
+    """Draw inside from a seed that follows from the CPU's random state outside, which stays as it was: what is drawn after is the same."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seeds = int(np.random.randint(2**31)), int(torch.randint(2**62, (1,)))  # augmentation moves now the one, now the other
+    _restore(states)
+    with own_randomness(seed_for(*seeds, stream)):
+        yield
 
 
 def _restore(states: tuple[Any, Any, torch.Tensor]) -> None:

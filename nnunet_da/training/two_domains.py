@@ -10,17 +10,23 @@ from nnunet_da.preprocessing import target_cache
 from nnunet_da.training.loaders import GuardedLoader, PairedLoader, PooledDataset, SeededBatches, augmenter, mark_padding
 from nnunet_da.training.randomness import Stream
 from nnunet_da.training.resumable import ResumableTrainer
-from nnunet_da.training.target_scores import score_loader
+from nnunet_da.training.target_scores import score_loader, score_names, target_scores
 
 
 class TwoDomainTrainer(ResumableTrainer):
-    """Provides the batches; a trainer without alignment `terms` gets the source's alone and opens no target file."""
+    """Provides the batches; a trainer that does not use the target gets the source's alone and opens no target file."""
 
     terms: tuple[str, ...] = ()
+    loader_class = nnUNetDataLoader
+
+    @property
+    def uses_target(self) -> bool:
+        """Whether the method looks at target scans; one with alignment terms does."""
+        return bool(self.terms)
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Source training and validation batches as in stock nnU-Net; with alignment terms the training batches hold the target's too."""
-        target = self._target_dataset() if self.terms else None  # first: a missing cache should cost no time
+        target = self._target_dataset() if self.uses_target else None  # first: a missing cache should cost no time
         self._target = target
         rotation, dummy_2d, initial_patch_size, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         scales = self._get_deep_supervision_scales()
@@ -28,8 +34,10 @@ class TwoDomainTrainer(ResumableTrainer):
         source, validation = self.get_tr_and_val_datasets()
         forced, workers = self.oversample_foreground_percent, get_allowed_n_proc_DA()
         cached = max(6, workers // 2)
-        train = self._batches(source, initial_patch_size, transforms, forced, workers, cached, Stream.SOURCE)
-        if target is not None:
+        train = self._batches(
+            self.prepare_source(source, transforms, target), initial_patch_size, transforms, forced, workers, cached, Stream.SOURCE
+        )
+        if self.terms:
             train = PairedLoader(train, self._batches(target, initial_patch_size, transforms, 0.0, workers, cached, Stream.TARGET))
         half, cached = (max(1, workers // 2) if workers else 0), max(3, workers // 4)
         patch_size, plain = self.configuration_manager.patch_size, self._validation_transforms(scales)
@@ -39,10 +47,23 @@ class TwoDomainTrainer(ResumableTrainer):
             next(loader)  # stock does so too: workers start and errors show before the first epoch
         return loaders
 
+    def prepare_source(self, source: Any, transforms: Any, target: PooledDataset | None) -> Any:
+        """For methods that change source patches: the dataset to draw them from; `transforms` may be extended."""
+        return source
+
     def score_batches(self) -> SeededBatches:
         """Target patches for the label-free scores: the same ones in every epoch, so that the scores move because the network does."""
         key = (self.settings.seed or 0, self._fold_number, self.local_rank, Stream.SCORES)
         return SeededBatches(score_loader(self, self._target), key, start=0, workers=0)
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        super().on_validation_epoch_end(val_outputs)
+        if self.uses_target:
+            self.log_means(target_scores(self, self.score_batches(), self.settings.target_score_batches))
+
+    @property
+    def curve_names(self) -> list[str]:
+        return self.step_curve_names + (score_names(self.settings.target_score_batches) if self.uses_target else [])
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, bool, Any, tuple[int, ...]]:  # noqa: N802
         rotation, dummy_2d, initial_patch_size, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -84,7 +105,7 @@ class TwoDomainTrainer(ResumableTrainer):
         )
 
     def _batches(self, dataset: Any, patch_size: Any, transforms: Any, forced: float, workers: int, cached: int, stream: Stream) -> Any:
-        loader = nnUNetDataLoader(
+        loader = self.loader_class(
             dataset,
             self.batch_size,
             patch_size,
@@ -105,7 +126,8 @@ class TwoDomainTrainer(ResumableTrainer):
     def _target_dataset(self) -> Any:
         """The scans of all target datasets of the plans, from the cache; several pool into one domain."""
         configuration = self.configuration_manager.configuration
-        self.settings.check_batch(self.configuration_manager.batch_size)
+        if self.terms:
+            self.settings.check_batch(self.configuration_manager.batch_size)
         if not self.settings.target_datasets:
             raise UserError(f"{type(self).__name__} needs a target dataset, these plans name none: plan with -t")
         datasets = {}

@@ -175,7 +175,7 @@ def test_symbolic_links_where_hard_ones_are_not_possible(raw, split, monkeypatch
     def refuse(*paths, **options):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(site_datasets.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     split(rows)
     file = raw / "Dataset101_Mayo/imagesTr/M00L_0000.nii.gz"
     assert file.is_symlink()

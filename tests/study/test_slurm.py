@@ -21,11 +21,13 @@ SBATCH = """
 import json, os, pathlib, subprocess, sys
 cluster = pathlib.Path(__file__).parent.parent
 number = len(list(cluster.glob("job_*"))) + 1
-command = sys.argv[sys.argv.index("--wrap") + 1] if "--wrap" in sys.argv else next((a[7:] for a in sys.argv if a.startswith("--wrap=")), None)
+arguments = [part for text in sys.argv for part in text.split("=", 1)] if any(a.startswith("--wrap=") for a in sys.argv) else sys.argv
+command = arguments[arguments.index("--wrap") + 1] if "--wrap" in arguments else None
 (cluster / f"job_{number}").write_text(json.dumps(sys.argv[1:]))
 script = command or sys.stdin.read()
 environment = {**os.environ, "SLURM_JOB_ID": str(number), "SLURM_JOBID": str(number)}
-code = subprocess.run(script, shell=True, env=environment, stdout=(cluster / f"log_{number}").open("w"), stderr=subprocess.STDOUT).returncode
+log = (cluster / f"log_{number}").open("w")
+code = subprocess.run(script, shell=True, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
 (cluster / f"state_{number}").write_text("FAILED" if code else "COMPLETED")
 print(number)
 """

@@ -27,11 +27,19 @@ SEVERITIES = {
 
 @dataclass(frozen=True)
 class Centre:
-    """One centre; build it with `centre(...)`. `differs` names the factors that are switched on."""
+    """One centre; build it with `centre(...)`.
+
+    Attributes:
+        name: whose scanners, habits and readers.
+        severity: as in `centre`.
+        differs: the factors that are switched on.
+        people: the centre whose patients come, mostly its own.
+    """
 
     name: str
     severity: int
     differs: frozenset[str]
+    people: str
 
 
 @dataclass(frozen=True)
@@ -88,20 +96,23 @@ class PhantomCase:
     scanner: Scanner = field(repr=False)
 
 
-def centre(name: str, severity: int = 1, **switches: bool) -> Centre:
+def centre(name: str, severity: int = 1, *, people: str | None = None, **switches: bool) -> Centre:
     """A centre of the phantom.
 
     Args:
         name: "tulane" or "rochester".
         severity: 0 identical scanners, 1 like the paper's centres, 2 hard.
+        people: the centre whose patients are scanned here, its own by default: only machines and readers differ then.
         switches: factor=True or False, over what the severity says; `SWITCHES` lists the factors. With severity 0 and
             population=False the two centres follow one law.
 
     Raises:
         UserError: unknown centre, severity or switch.
     """
-    if name not in CENTRES:
-        raise UserError(f"centre must be one of {', '.join(CENTRES)}, got {name!r}")
+    people = name if people is None else people
+    for what, given in (("centre", name), ("people", people)):
+        if given not in CENTRES:
+            raise UserError(f"{what} must be one of {', '.join(CENTRES)}, got {given!r}")
     if severity not in SEVERITIES:
         raise UserError(f"severity must be one of {', '.join(map(str, SEVERITIES))}, got {severity!r}")
     unknown = sorted(set(switches) - set(SWITCHES))
@@ -111,7 +122,7 @@ def centre(name: str, severity: int = 1, **switches: bool) -> Centre:
     if wrong:
         raise UserError(f"a switch is True or False, got {wrong}")
     off = {key for key, value in switches.items() if not value}
-    return Centre(name, severity, frozenset((SEVERITIES[severity] | set(switches)) - off))
+    return Centre(name, severity, frozenset((SEVERITIES[severity] | set(switches)) - off), people)
 
 
 def draw_scanner(centre: Centre, seed: int, window: Window | None = None) -> Scanner:
@@ -201,8 +212,8 @@ def scan_case(
 
 
 def _draw_patient(centre: Centre, seed: int) -> Patient:
-    who = {"tulane": population.TULANE, "rochester": population.ROCHESTER}[centre.name]
-    disease = 2.5 if centre.severity == 2 and centre.name == "rochester" else 1.0
+    who = {"tulane": population.TULANE, "rochester": population.ROCHESTER}[centre.people]
+    disease = 2.5 if centre.severity == 2 and centre.people == "rochester" else 1.0
     return draw_patient(
         who if "population" in centre.differs else population.BOTH,
         seed,

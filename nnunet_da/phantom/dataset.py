@@ -184,6 +184,7 @@ def _write_table(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def _write_description(path: Path, centre: Centre, name: str, n_train: int, seed: int) -> None:
+    made_by = {"centre": centre.name, "severity": centre.severity, "differs": sorted(centre.differs), "people": centre.people, "seed": seed}
     description = {
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, "femur": 1},
@@ -191,6 +192,6 @@ def _write_description(path: Path, centre: Centre, name: str, n_train: int, seed
         "file_ending": ".nii.gz",
         "name": name,
         "description": "synthetic left proximal femora of nnunet_da's phantom",
-        "phantom": {"centre": centre.name, "severity": centre.severity, "differs": sorted(centre.differs), "seed": seed},
+        "phantom": made_by,
     }
     path.write_text(json.dumps(description, indent=2) + "\n")

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         paths.nnunet_raw(),
         options.dataset_id,
         options.name,
-        centre(options.centre, options.severity, **switches),
+        centre(options.centre, options.severity, people=None, **switches),
         options.train,
         options.test,
         options.seed,

@@ -38,7 +38,7 @@ class Arm:
     preset: str
     settings: dict[str, Any] = field(default_factory=dict)
     parent: str | None = None
-    confidence: float | None = None
+    confidence: float = 0.9
     reference: bool = False
 
     @property

@@ -51,7 +51,7 @@ class ArmSpec:
         settings: over the study's and the preset's.
         adapt_bn: arm whose trained models get the target's BatchNorm statistics instead of a training.
         self_train: arm whose predictions of the target are trained on in a second training.
-        confidence: mean foreground and background probability from which a prediction is kept, for `self_train`.
+        confidence: least mean probability of a scan's predicted foreground from which the scan is kept, for `self_train`.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ArmSpec:
     settings: dict[str, Any] = field(default_factory=dict)
     adapt_bn: str | None = None
     self_train: str | None = None
-    confidence: float | None = None
+    confidence: float = 0.9
 
     def __post_init__(self) -> None:
         if not WORD.fullmatch(self.name):

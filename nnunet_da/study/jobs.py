@@ -151,7 +151,7 @@ class _Planner:
         study = self.study
         model = study.model(study.trained_arm(arm), run, self.layout)
         output = self.layout.adapted(arm.name, run)
-        options = ["-t", *study.targets, "-f", str(run.fold), "-o", str(output), "--device", study.device, "--overwrite"]
+        options = ["-t", study.targets[0], "-f", str(run.fold), "-o", str(output), "--device", study.device, "--overwrite"]
         before = f"train/{arm.parent}.{run.name}"
         return Job(f"adapt/{arm.name}.{run.name}", [before], [_ours("adapt-bn", str(model), *options)], arm.name, run.name)
 

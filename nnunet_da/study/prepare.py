@@ -76,8 +76,27 @@ def configure_run(study: Study, layout: Layout, arm: Arm, run: Run) -> None:
 
 
 def prepare_pseudo_labels(study: Study, layout: Layout, arm: Arm, run: Run) -> None:
-    """Predict the target's training scans with the parent's model, and make them training cases beside the source's."""
-    raise NotImplementedError("self-training arms")
+    """Predict the target's training scans with the parent's model, and make the sure ones training cases beside the source's.
+
+    Raises:
+        UserError: no scan that the model is sure of.
+    """
+    from nnunet_da.pseudo_labels import SelfTrainingRequest, pseudo_label
+
+    request = SelfTrainingRequest(
+        study.model(study.arm(str(arm.parent)), run, layout),
+        study.targets[0],
+        study.pseudo_id(arm, run),
+        "Pseudo",
+        folds=(str(run.fold),),
+        mirroring=study.file.mirroring,
+        device=study.device,
+        confidence=arm.confidence,
+        overwrite=True,
+    )
+    made = pseudo_label(request)
+    configure_run(study, layout, arm, run)
+    preprocess(made.dataset.name, made.plans_name, CONFIGURATION, processes=2)
 
 
 def _add_configuration(file: Path, name: str, overrides: dict[str, object]) -> None:

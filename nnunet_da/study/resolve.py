@@ -31,6 +31,7 @@ def resolve(file: StudyFile) -> Study:
     arms = resolve_arms(file, all(datasets.labelled(target) for target in targets))
     baseline, primary = _question(file, datasets, arms, targets)
     _refuse_trained_tests(arms, tests, targets)
+    _refuse_several_targets(arms, targets)
     used = dict.fromkeys([source, *targets, *(test.dataset for test in tests)])
     links = {name: str(datasets.folder(name)) for name in used if name not in datasets.made}
     return Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline)
@@ -103,6 +104,12 @@ def _refuse_trained_tests(arms: list[Arm], tests: list[ScoredSet], targets: list
                 f"the arm '{trained[0]}' trains on the labels of {test.dataset}, whose training scans are test cases here:"
                 " score imagesTs, or leave oracle and joint out with 'references'"
             )
+
+
+def _refuse_several_targets(arms: list[Arm], targets: list[str]) -> None:
+    looking = [arm.name for arm in arms if arm.kind in ("adapt_bn", "self_train")]
+    if looking and len(targets) > 1:
+        raise UserError(f"the arm '{looking[0]}' adapts to one target, the study has {len(targets)}: make a study for each target")
 
 
 def _question(file: StudyFile, datasets: _Datasets, arms: list[Arm], targets: list[str]) -> tuple[str, Primary]:

@@ -84,7 +84,8 @@ class Study:
     def model(self, arm: Arm, run: Run, layout: Layout) -> Path:
         """Folder TRAINER__PLANS__CONFIGURATION that holds the arm's trained fold."""
         if not arm.trains:
-            return layout.adapted(arm.name, run)
+            parent = self.model(self.trained_arm(arm), run, layout)
+            return layout.adapted(arm.name, run) / parent.parent.name / parent.name
         name = f"{arm.trainer}__{self.plans(arm)}__{self.configuration(arm, run)}"
         return layout.models / self.dataset(arm, run) / name
 

@@ -1,0 +1,1 @@
+"""Studies: every arm under the same conditions, from one file to one answer."""

@@ -89,7 +89,10 @@ def _of_design(values: StudyValues, declaration: Declaration, label: str) -> lis
 
 
 def _of_runs(values: StudyValues, primary: Primary | None) -> list[str]:
-    found = [f"{entry.words()}: differences are taken over the runs that both arms have" for entry in values.incomplete]
+    found = [
+        f"not every trained model is there, {entry.words()}: differences are over the runs that both arms have"
+        for entry in values.incomplete
+    ]
     if primary is None:
         return [*found, "the primary method and the baseline have no trained model in common: the study has no answer yet"]
     runs, cases = primary.estimate.n_runs, primary.estimate.n_cases

@@ -28,7 +28,7 @@ GAP_COLUMNS = (
 
 def arm_rows(values: StudyValues, declaration: Declaration) -> Iterator[dict[str, Any]]:
     """One row per arm, domain, label and metric, over all runs that the arm has."""
-    for domain, label, metric in values.wide:
+    for domain, label, metric in values.blocks:
         for arm in declaration.arms:
             cube = values.cube((arm,), domain, label, metric)
             if cube is not None:

@@ -71,7 +71,7 @@ def in_order(contrasts: pd.DataFrame, margins: pd.DataFrame, declaration: Declar
     first = contrasts[contrasts["role"] == PRIMARY]
     helped = bool(len(first)) and first.iloc[0]["better"] == declaration.primary_method
     gates = margins[margins["role"] == GATE]
-    kept = helped and bool(len(gates)) and bool((gates["verdict"] == NON_INFERIOR).all())
+    kept = helped and len(gates) == len(declaration.margins) and bool((gates["verdict"] == NON_INFERIOR).all())
     contrasts["claim"] = [
         _claim(row["role"], row["p"] < alpha, row["p"], row["p_holm"], alpha, kept) for row in contrasts.to_dict("records")
     ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from nnunet_da.evaluation.statistics import DECIMALS, UNDEFINED, Array
 
@@ -71,8 +71,8 @@ def contrast(values: Array, weights: Weights, *, paired: bool = False, alpha: fl
     se = float(np.sqrt(variance))
     if se < 10.0**-DECIMALS:
         return Estimate(value, se=se, n_runs=runs, n_cases=cases, notes=("nothing varies over runs and cases: no test and no interval",))
-    half = float(stats.t.ppf(1 - alpha / 2, df)) * se
-    return Estimate(value, se, df, value - half, value + half, float(2 * stats.t.sf(abs(value) / se, df)), runs, cases)
+    half = float(stdtrit(df, 1 - alpha / 2)) * se
+    return Estimate(value, se, df, value - half, value + half, float(2 * stdtr(df, -abs(value) / se)), runs, cases)
 
 
 def variance_of(values: Array, weights: Weights, *, paired: bool = False) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from nnunet_da.evaluation.statistics import UNDEFINED, Array, direction
 from nnunet_da.study.statistics.crossed import Estimate, contrast, covariance_of
@@ -47,7 +47,7 @@ def gap_closed(source_only: Array, method: Array, oracle: Array, metric: str, *,
     ratio = gain.value / gap.value
     df = _df_of_ratio(values, ratio, paired) if gain.se > 0 else gap.df
     covariance = covariance_of(values, METHOD, GAP, paired=paired)
-    t = float(stats.t.ppf(1 - alpha / 2, min(df, gap.df)))
+    t = float(stdtrit(min(df, gap.df), 1 - alpha / 2))
     low, high = fieller(gain.value, gap.value, gain.se**2, gap.se**2, covariance, t)
     return GapClosed(ratio, low, high, gap, "" if np.isfinite(low) else "the interval of the ratio has no ends: the gap is too uncertain")
 

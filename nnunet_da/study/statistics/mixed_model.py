@@ -41,12 +41,12 @@ def fit_mixed_model(baseline: Array, method: Array, df: float, *, paired: bool =
         df: degrees of freedom for p, of `crossed.difference`.
     """
     values = np.stack([baseline, method])
-    scale = float(values.std()) or 1.0  # the optimiser's tolerances then mean the same for mm and for fractions
     runs, cases = baseline.shape
     if runs < 2 or cases < 2:
         return MixedModel(note="not fitted: it takes two runs and two cases")
     if values.size > MOST_VALUES:
         return MixedModel(note=f"not fitted: {values.size} values take too long (at most {MOST_VALUES}); the mean squares say the same")
+    scale = float(values.std()) or 1.0  # the optimiser's tolerances then mean the same for mm and for fractions
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

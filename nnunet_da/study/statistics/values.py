@@ -17,6 +17,15 @@ LISTED = 5
 
 
 @dataclass(frozen=True)
+class Block:
+    """Values of one metric: one row per (arm, seed, fold), one column per case."""
+
+    values: Array
+    rows: dict[tuple[str, ...], int]
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Cube:
     """One metric of one label in one domain, complete.
 
@@ -59,32 +68,32 @@ class StudyValues:
     """Every value of a study, see `read_values`.
 
     Attributes:
-        wide: (domain, label, metric) -> values, one row per (arm, seed, fold), one column per case.
+        blocks: (domain, label, metric) -> values of every run.
         incomplete: runs that an arm lacks.
     """
 
-    wide: dict[tuple[str, str, str], pd.DataFrame]
+    blocks: dict[tuple[str, str, str], Block]
     incomplete: tuple[Incomplete, ...]
 
     def labels(self, domain: str) -> list[str]:
         """Keys, in the order of the table."""
-        return _in_order(label for place, label, _ in self.wide if place == domain)
+        return _in_order(label for place, label, _ in self.blocks if place == domain)
 
     def metrics(self, domain: str, label: str) -> list[str]:
         """Those of one label, in the order of the table."""
-        return [metric for place, key, metric in self.wide if (place, key) == (domain, label)]
+        return [metric for place, key, metric in self.blocks if (place, key) == (domain, label)]
 
     def cube(self, arms: Sequence[str], domain: str, label: str, metric: str) -> Cube | None:
         """The values of some arms over the runs that all of them have; None where there are none."""
-        found = self.wide.get((domain, label, metric))
+        found = self.blocks.get((domain, label, metric))
         if found is None:
             return None
-        own = [set(found.loc[[arm]].index.droplevel(0)) if arm in found.index else set() for arm in arms]
-        runs = tuple(run for run in _sorted_runs(set.intersection(*own)))
+        own = [{run[1:] for run in found.rows if run[0] == arm} for arm in arms]
+        runs = _sorted_runs(set.intersection(*own))
         if not runs:
             return None
-        values = np.stack([found.loc[[(arm, *run) for run in runs]].to_numpy(float) for arm in arms])
-        return Cube(values, runs, tuple(found.columns))
+        rows = [[found.rows[(arm, *run)] for run in runs] for arm in arms]
+        return Cube(found.values[np.array(rows)], runs, found.cases)
 
 
 def read_values(values: pd.DataFrame, declaration: Declaration) -> StudyValues:
@@ -110,8 +119,8 @@ def read_values(values: pd.DataFrame, declaration: Declaration) -> StudyValues:
     for domain, part in table.groupby("domain", sort=False):
         _check_same_cases(str(domain), part)
     groups = table.groupby(["domain", "label", "metric"], sort=False)
-    wide = {(str(domain), str(label), str(metric)): _wide(part) for (domain, label, metric), part in groups}
-    return StudyValues(wide, tuple(_incomplete(table, declaration)))
+    blocks = {(str(domain), str(label), str(metric)): _block(part) for (domain, label, metric), part in groups}
+    return StudyValues(blocks, tuple(_incomplete(table, declaration)))
 
 
 def run_words(runs: Iterable[Run]) -> str:
@@ -180,9 +189,9 @@ def _incomplete(table: pd.DataFrame, declaration: Declaration) -> Iterable[Incom
                 yield Incomplete(arm, domain, missing)
 
 
-def _wide(part: pd.DataFrame) -> pd.DataFrame:
-    """One row per (arm, seed, fold), one column per case in the order of the table."""
-    return part.pivot(index=["arm", *RUN], columns="case", values="value")[_in_order(part["case"])]
+def _block(part: pd.DataFrame) -> Block:
+    wide = part.pivot(index=["arm", *RUN], columns="case", values="value")[_in_order(part["case"])]
+    return Block(wide.to_numpy(float), {run: row for row, run in enumerate(wide.index)}, tuple(wide.columns))
 
 
 def _runs(table: pd.DataFrame) -> tuple[Run, ...]:

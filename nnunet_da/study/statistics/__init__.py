@@ -1,0 +1,1 @@
+"""Statistics of trained models: the unit is a case and a training, never the case alone. Tables in, tables out."""

@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": ("evaluate", "score predictions in mm, per case, label and site"),
     "compare": ("compare", "paired statistics between methods scored on the same cases"),
     "radiomics": ("radiomics", "features and bone endpoints of the predictions, and their agreement with the references"),
+    "vnet-femur": ("vnet_femur", "the protocol of V-Net femur: split by sex, hold-out, scores beside the paper's"),
     "diagnose": ("diagnose", "what adaptation did to a trained run, and whether it harmed"),
     "study": ("study", "compare arms under the same conditions: train, predict, score, test and report all of them"),
     "report": ("report", "one HTML page from metrics, curves and predictions"),

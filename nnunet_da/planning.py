@@ -1,4 +1,4 @@
-"""From a source, its targets and a preset to a plans file that stock nnU-Net trains with.
+"""From a source, its targets (none for a baseline) and a preset to a plans file that stock nnU-Net trains with.
 
 The target contributes its name and its number of channels, nothing else: fingerprint, spacing, intensities and splits are the source's,
 or those of the trained model that the preset starts from.
@@ -13,7 +13,8 @@ from nnunet_da import paths
 from nnunet_da.datasets import RawDataset, find_dataset, read_json, write_json
 from nnunet_da.errors import UserError
 from nnunet_da.integrity import check_readable
-from nnunet_da.planning_from_fingerprint import check_geometry, plans_from_fingerprint
+from nnunet_da.planning_from_fingerprint import check_batch, check_geometry, plans_from_fingerprint
+from nnunet_da.planning_trainers import check_trainer
 from nnunet_da.presets import TRANSUNET3D, PlanRequest, Preset, load_preset, preset_names
 from nnunet_da.settings import PLANS_KEY, AdaptationSettings, settings_from_dict, settings_from_plans, settings_to_dict
 
@@ -31,8 +32,8 @@ def plan(request: PlanRequest) -> tuple[Path, str]:
     """
     preset, request = load_preset(request.preset), _with_absolute_path(request)
     source, targets = find_dataset(request.source), [find_dataset(target) for target in request.targets]
-    check_domains(source, targets)
-    _check_trainer(request.trainer, preset)
+    check_domains(source, targets, preset.needs_target)
+    check_trainer(request.trainer, preset.network_name, aligns=bool(targets))
     file = paths.nnunet_preprocessed() / source.name / f"{preset.plans_name}.json"
     if request.variant is not None:
         return file, _add_variant(file, request.variant, source, targets, request)
@@ -51,7 +52,7 @@ def plan(request: PlanRequest) -> tuple[Path, str]:
 
 def _from_fingerprint(preset: Preset, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> dict[str, Any]:
     settings = _settings(preset.settings, request, targets)
-    settings.check_batch(preset.batch_size if request.batch_size is None else request.batch_size)
+    check_batch(preset.batch_size if request.batch_size is None else request.batch_size, preset, settings)
     check_geometry(preset, request, settings, source)
     check_readable(source, targets, request.processes)
     plans = plans_from_fingerprint(source, preset, settings, request)
@@ -99,13 +100,13 @@ def _check_start(settings: AdaptationSettings, plans: dict[str, Any], name: str,
     check_fits(model, plans, configuration, source.description, source.name)
 
 
-def check_domains(source: RawDataset, targets: list[RawDataset]) -> None:
+def check_domains(source: RawDataset, targets: list[RawDataset], needs_target: bool = True) -> None:
     """Refuse targets that are the source, come twice, or have other channels.
 
     Raises:
-        UserError: as above, or no target at all.
+        UserError: as above, or no target at all where one is needed.
     """
-    if not targets:
+    if needs_target and not targets:
         raise UserError("at least one target dataset is needed, got none: give it with -t")
     names = [target.name for target in targets]
     if len(set(names)) < len(names):
@@ -134,26 +135,14 @@ def _settings(base: dict[str, Any], request: PlanRequest, targets: list[RawDatas
 def _check_target_cases(settings: AdaptationSettings, targets: list[RawDataset]) -> None:
     by_name = {target.name: target for target in targets}
     if set(settings.target_datasets) != set(by_name):
-        named = ", ".join(settings.target_datasets) or "none"
-        raise UserError(f"setting 'target_datasets' must name the targets given with -t ({', '.join(by_name)}), got {named}")
+        named, given = (", ".join(names) or "none" for names in (settings.target_datasets, by_name))
+        raise UserError(f"setting 'target_datasets' must name the targets given with -t ({given}), got {named}")
     for name, cases in settings.target_datasets.items():
         if cases == []:
             raise UserError(f"setting 'target_datasets' must name cases of {name}, or null for all of them, got an empty list")
         unknown = sorted(set(cases or []) - set(by_name[name].training_images()))
         if unknown:
             raise UserError(f"setting 'target_datasets' must name training cases of {name}, got '{unknown[0]}', which it does not have")
-
-
-def _check_trainer(trainer: str | None, preset: Preset) -> None:
-    if trainer is None:
-        return
-    known = sorted(file.stem for file in paths.trainers_dir().glob("nnUNetTrainer_*.py"))
-    if trainer not in known:
-        raise UserError(f"the trainer must be one of {', '.join(known)}, got '{trainer}'")
-    if trainer.startswith("nnUNetTrainer_PFDAformer") and preset.network_name != TRANSUNET3D:
-        raise UserError(
-            f"{trainer} needs a preset with TransUNet3D such as pf_daformer, this preset plans {preset.network_name}: choose a UDA trainer"
-        )
 
 
 def _add_variant(file: Path, variant: str, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> str:
@@ -171,11 +160,11 @@ def _add_variant(file: Path, variant: str, source: RawDataset, targets: list[Raw
     planned = settings_from_plans(parent)
     if set(planned.target_datasets) != {target.name for target in targets}:
         raise UserError(
-            f"a variant shares the preprocessed targets of its parent ({', '.join(planned.target_datasets)}),"
-            f" got {', '.join(target.name for target in targets)}: make plans of their own for other targets"
+            f"a variant shares the preprocessed targets of its parent ({', '.join(planned.target_datasets) or 'none'}),"
+            f" got {', '.join(target.name for target in targets) or 'none'}: make plans of their own for other targets"
         )
     settings = _settings(settings_to_dict(planned), request, targets)
-    settings.check_batch(parent["batch_size"])
+    check_batch(parent["batch_size"], load_preset(request.preset), settings)
     if settings.deep_supervision and not planned.deep_supervision:
         raise UserError("a variant cannot switch deep supervision on where its parent has none: leave deep_supervision out")
     plans["configurations"][name] = {"inherits_from": base, PLANS_KEY: settings_to_dict(settings)}

@@ -3,13 +3,14 @@
 import contextlib
 import io
 import math
+import pydoc
 from pathlib import Path
 from typing import Any
 
 from nnunet_da import paths
 from nnunet_da.datasets import RawDataset, image_size
 from nnunet_da.errors import UserError
-from nnunet_da.presets import PlanRequest, Preset
+from nnunet_da.presets import TRANSUNET3D, PlanRequest, Preset
 from nnunet_da.settings import PLANS_KEY, AdaptationSettings, settings_to_dict
 
 LEFT_RIGHT_AXIS = 2  # x of a (Z, Y, X) array before nnU-Net's transposition
@@ -29,11 +30,23 @@ def plans_from_fingerprint(source: RawDataset, preset: Preset, settings: Adaptat
         configuration.pop("next_stage", None)
         _set_resampling(configuration, preset)
         configuration["batch_size"] = request.batch_size_of(name, configuration["batch_size"], preset)
-        settings.check_batch(configuration["batch_size"])
+        check_batch(configuration["batch_size"], preset, settings)
         if name == "3d_fullres":
             _set_network(configuration, plans["transpose_forward"], preset, request)
         configuration[PLANS_KEY] = {**settings_to_dict(settings), "mirror_axes": _mirror_axes(plans, name, preset, settings)}
     return plans
+
+
+def check_batch(batch_size: int | None, preset: Preset, settings: AdaptationSettings) -> None:
+    """Refuse a batch too small for what is trained: to align with, or at all. None is the planner's.
+
+    Raises:
+        UserError: as above.
+    """
+    if preset.needs_target and batch_size is not None:
+        settings.check_batch(batch_size)
+    elif batch_size is not None and batch_size < 1:
+        raise UserError(f"the batch must hold 1 sample or more, got a batch of {batch_size}: correct --batch-size")
 
 
 def check_geometry(preset: Preset, request: PlanRequest, settings: AdaptationSettings, source: RawDataset) -> None:
@@ -50,7 +63,9 @@ def check_geometry(preset: Preset, request: PlanRequest, settings: AdaptationSet
     if preset.network is not None and settings.deep_supervision:
         raise UserError(f"the network of the preset {request.preset} has no deep supervision: leave deep_supervision false")
     if request.patch_size is not None:
-        _check_patch(preset, request.preset, request.patch_size)
+        _check_patch_size(preset, request.patch_size)
+    if preset.network is not None:
+        _check_network(preset, request, source)
     first = next(iter(source.training_images().values()))[0]
     if min(image_size(first)) == 1:
         raise UserError(f"presets plan 3D images, {first.name} of {source.name} has one slice: use a dataset of volumes")
@@ -64,21 +79,39 @@ def extract_fingerprint(source: RawDataset, processes: int, clean: bool) -> None
         extract_fingerprint_dataset(source.dataset_id, num_processes=processes, clean=clean, verbose=False)
 
 
-def _check_patch(preset: Preset, name: str, patch_size: list[int]) -> None:
-    """Build the network on no memory at all: it knows which patches it can take."""
+def _check_patch_size(preset: Preset, patch_size: list[int]) -> None:
     if preset.network is None:
         raise UserError("the patch size of a preset with a stock network follows from the network's planning: leave --patch-size out")
     if len(patch_size) != 3 or min(patch_size) < 1:
         raise UserError(f"the patch size must be three positive numbers Z Y X, got {patch_size}")
+
+
+def _check_network(preset: Preset, request: PlanRequest, source: RawDataset) -> None:
+    """The forward of a training step on no memory at all: the network knows which patches, channels and batches it can take."""
     import torch
 
-    from nnunet_da.networks import TransUNet3D
-
+    assert preset.network is not None
+    patch_size, batch_size = request.patch_size or preset.patch_size, request.batch_size or preset.batch_size
+    assert patch_size is not None
+    assert batch_size is not None
+    build = pydoc.locate(preset.network["network_class_name"])
     try:
-        with torch.device("meta"):
-            TransUNet3D(1, 2, **{**preset.network["arch_kwargs"], "patch_size": patch_size})
+        with torch.device("meta"), torch.no_grad():
+            network = build(source.num_channels, 2, **_arguments(preset.network, patch_size))  # type: ignore[operator]
+            network.train()(torch.empty(batch_size, source.num_channels, *patch_size))
     except ValueError as error:
-        raise UserError(f"the patch {patch_size} does not fit the preset {name}: {error}") from error
+        advice = ""
+        if "when training" in str(error):  # torch's words where a norm layer has one value to normalise
+            advice = "; one coarsest cell is too little to train its norm layers on: plan a larger patch or batch"
+        raise UserError(
+            f"the patch {patch_size} with a batch of {batch_size} does not fit the preset {request.preset}: {error}{advice}"
+        ) from error
+
+
+def _arguments(network: dict[str, Any], patch_size: list[int]) -> dict[str, Any]:
+    """Arguments of a network's constructor; only TransUNet3D depends on the patch, with its position embeddings."""
+    of_patch = {"patch_size": patch_size} if network["network_class_name"] == TRANSUNET3D else {}
+    return {**network["arch_kwargs"], **of_patch}
 
 
 def _stock_plans(source: RawDataset, preset: Preset, request: PlanRequest) -> dict[str, Any]:
@@ -123,8 +156,7 @@ def _set_network(configuration: dict[str, Any], transpose_forward: list[int], pr
     if patch is not None:
         configuration["patch_size"] = [patch[axis] for axis in transpose_forward]
     if preset.network is not None:
-        arguments = {**preset.network["arch_kwargs"], "patch_size": configuration["patch_size"]}
-        configuration["architecture"] = {**preset.network, "arch_kwargs": arguments}
+        configuration["architecture"] = {**preset.network, "arch_kwargs": _arguments(preset.network, configuration["patch_size"])}
         configuration["batch_dice"] = False
 
 

@@ -107,7 +107,9 @@ def preprocess(source_id: str, plans_name: str, configuration_name: str, process
     _refuse_variant(plans, configuration_name)
     configuration = PlansManager(plans).get_configuration(configuration_name).configuration
     targets = [find_dataset(name) for name in settings_from_plans(configuration).target_datasets]
-    check_domains(source, targets)
+    check_domains(source, targets, needs_target=False)  # plans of a baseline may name none
+    if targets_only and not targets:
+        raise UserError("these plans name no target dataset, so --targets-only leaves nothing to do: leave it out, or plan with -t")
     check_readable(source, targets, processes)  # before the stock preprocessor empties its output folder
     written = [] if targets_only else [_preprocess_source(source, plans_name, configuration_name, processes)]
     return written + [_preprocess_target(source, target, plans, configuration_name, processes) for target in targets]

@@ -8,6 +8,9 @@ from nnunet_da.datasets import read_json
 from nnunet_da.errors import UserError
 
 TRANSUNET3D = "nnunet_da.networks.transunet3d.TransUNet3D"
+SEGFORMER3D = "nnunet_da.networks.segformer3d.SegFormer3D"
+SWIN_UNETR = "nnunet_da.networks.swin_unetr.SwinUNETR"
+VNET = "nnunet_da.networks.vnet.VNet"
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,9 @@ class Preset:
             from the checkpoint it starts from (setting `init_checkpoint`), which must have this network: a dotted class, or "stock" for
             all that the trainers with stock nnU-Net's optimiser are for.
         patch_size: (Z, Y, X) voxels, None for the planner's.
-        batch_size: samples per domain.
+        batch_size: samples per domain, None for the planner's.
+        needs_target: whether its trainers align, so that plans need a target and samples enough to align with. Baselines do not; a target
+            that is given all the same is recorded and preprocessed, for the arms of a study that share the plans.
         spacing_mm: "source" for the source fingerprint's, "native" for no resampling, or (Z, Y, X) mm.
         force_separate_z: whether slices are resampled apart from the plane, None for nnU-Net's rule per case.
         padding_hu: HU that padding stands for: "mean" as in stock nnU-Net, "lowest" for the clipped air, or a number.
@@ -33,7 +38,8 @@ class Preset:
 
     comment: str
     plans_name: str
-    batch_size: int
+    batch_size: int | None = None
+    needs_target: bool = True
     planner: str = "ExperimentPlanner"
     network: dict[str, Any] | None = None
     checkpoint_network: str | None = None
@@ -59,7 +65,7 @@ class PlanRequest:
 
     Attributes:
         source: id or name of the labelled dataset.
-        targets: ids or names of the unlabelled datasets.
+        targets: ids or names of the unlabelled datasets; none for a baseline.
         preset: name of the recipe.
         overrides: settings by name.
         patch_size: (Z, Y, X) voxels.
@@ -84,9 +90,11 @@ class PlanRequest:
     overwrite: bool = False
 
     def batch_size_of(self, configuration_name: str, planned: int, preset: Preset) -> int:
-        """Per domain: what the user says, else the preset's; 2d keeps a larger one of its planning."""
+        """Per domain: what the user says, else the preset's, else the planner's; 2d keeps a larger one of its planning."""
         if self.batch_size is not None:
             return self.batch_size
+        if preset.batch_size is None:
+            return planned
         return max(planned, preset.batch_size) if configuration_name == "2d" else preset.batch_size
 
 

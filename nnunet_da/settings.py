@@ -34,6 +34,7 @@ class AdaptationSettings:
         restyle_probability: share of the source patches that take over a target's intensities, for trainers that do so.
         fourier_window: half the side of the window of mixed frequencies, as a share of the patch's shortest side (FDA's beta, FedDG's L).
         fourier_mix: largest share of the target's amplitude in that window; each patch draws its own below it.
+        l2_weight: of the sum of squared convolution weights in the loss (V-Net femur), for trainers that use it.
         initial_lr: learning rate at the start (after warm-up), None for the trainer's own.
         weight_decay: of the network, None for the trainer's own.
         warmup_epochs: linear rise before the cosine, for trainers that use it.
@@ -67,6 +68,7 @@ class AdaptationSettings:
     restyle_probability: float = 0.5
     fourier_window: float = 0.05
     fourier_mix: float = 1.0
+    l2_weight: float = 1e-5
     initial_lr: float | None = None
     weight_decay: float | None = None
     warmup_epochs: int = 0
@@ -159,7 +161,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def _check_ranges(settings: AdaptationSettings) -> None:
     positive = ("num_epochs", "iterations_per_epoch", "val_iterations_per_epoch", "save_every")
-    at_least_zero = ("w_adv", "w_mmd", "grl_lambda_max", "warmup_epochs", "focal_gamma", "lr_floor", "target_score_batches")
+    at_least_zero = ("w_adv", "w_mmd", "grl_lambda_max", "warmup_epochs", "focal_gamma", "l2_weight", "lr_floor", "target_score_batches")
     for name in positive:
         _require(name, getattr(settings, name), getattr(settings, name) >= 1, "1 or more")
     for name in at_least_zero:

@@ -62,14 +62,17 @@ def test_every_preset_is_valid_and_says_what_it_is(name):
     assert len(preset.comment) > 60
     assert preset.plans_name.endswith("Plans")
     assert "__" not in preset.plans_name
-    assert settings.random_source_samples(preset.batch_size) >= 2
+    if preset.needs_target:
+        assert settings.random_source_samples(preset.batch_size) >= 2
     if preset.network:
         assert not settings.deep_supervision
 
 
 def test_issue_presets_are_there():
     pf_daformer = {"pf_daformer", "pf_daformer_paper", "pf_daformer_small", "pf_daformer_demo", "pf_daformer_finetune"}
-    assert set(preset_names()) == pf_daformer | {"uda", "uda_resenc", "uda_finetune"}
+    baselines = {"stock", "resenc_m", "segformer3d", "swin_unetr", "vnet_femur", "vnet_milletari"}
+    assert set(preset_names()) == pf_daformer | {"uda", "uda_resenc", "uda_finetune"} | baselines
+    assert {name for name in preset_names() if not load_preset(name).needs_target} == baselines
 
 
 def test_paper_preset_is_the_paper():

@@ -1,4 +1,4 @@
-"""`nnunet-da plan`: plans for a labelled source and unlabelled targets."""
+"""`nnunet-da plan`: plans for a labelled source and, but for baselines, unlabelled targets."""
 
 import argparse
 
@@ -7,7 +7,9 @@ from nnunet_da.cli.options import positive
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--source", required=True, help="id or name of the labelled source dataset")
-    parser.add_argument("-t", "--target", required=True, nargs="+", help="ids or names of the unlabelled target datasets")
+    parser.add_argument(
+        "-t", "--target", nargs="+", default=[], help="ids or names of the unlabelled target datasets; baselines such as stock need none"
+    )
     parser.add_argument("--preset", default="pf_daformer", help="recipe (default: pf_daformer; see docs/presets.md)")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE", help="change one setting, repeatable")
     parser.add_argument(

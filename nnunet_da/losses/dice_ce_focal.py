@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from nnunet_da.losses.inputs import foreground_and_truth, prepare
 
 
 class DiceCEFocalLoss(nn.Module):
@@ -44,7 +45,7 @@ class DiceCEFocalLoss(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scalar loss of logits (B, K, Z, Y, X), K >= 2, and integer labels (B, 1, Z, Y, X)."""
-        log_probabilities, classes, valid = _prepare(logits, labels, self.ignore_label)
+        log_probabilities, classes, valid = prepare(logits, labels, self.ignore_label)
         log_true = _log_true(log_probabilities, classes)
         dice = _dice(log_probabilities, classes, valid, self.smooth)
         cross_entropy = _mean(-log_true, valid)
@@ -63,12 +64,12 @@ def dice_loss(logits: Tensor, labels: Tensor, *, smooth: float = 1e-5, ignore_la
         smooth: added to numerator and denominator.
         ignore_label: voxels left out.
     """
-    return _dice(*_prepare(logits, labels, ignore_label), smooth)
+    return _dice(*prepare(logits, labels, ignore_label), smooth)
 
 
 def cross_entropy_loss(logits: Tensor, labels: Tensor, *, ignore_label: int | None = None) -> Tensor:
     """Mean cross-entropy over voxels (Eq. 12), background included; shapes as in `dice_loss`."""
-    log_probabilities, classes, valid = _prepare(logits, labels, ignore_label)
+    log_probabilities, classes, valid = prepare(logits, labels, ignore_label)
     return _mean(-_log_true(log_probabilities, classes), valid)
 
 
@@ -82,23 +83,8 @@ def focal_loss(
         gamma: >= 0; 0 is cross-entropy weighted by alpha_t.
         alpha: alpha_t is alpha for every foreground class and 1 - alpha for background; None is 1 for all.
     """
-    log_probabilities, classes, valid = _prepare(logits, labels, ignore_label)
+    log_probabilities, classes, valid = prepare(logits, labels, ignore_label)
     return _focal(_log_true(log_probabilities, classes), classes, valid, gamma, alpha)
-
-
-def _prepare(logits: Tensor, labels: Tensor, ignore_label: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Log probabilities (B, K, ...) in float32 or better, class indices (B, 1, ...), mask of counted voxels or None."""
-    if logits.ndim != labels.ndim or labels.shape[1] != 1 or logits.shape[2:] != labels.shape[2:] or len(logits) != len(labels):
-        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"Logits must be (B, K, Z, Y, X) and labels (B, 1, Z, Y, X) of the same size, got {shapes}.")
-    if logits.shape[1] < 2:
-        raise ValueError(f"Logits need one channel per class with background first (K >= 2), got K = {logits.shape[1]}.")
-    log_probabilities = functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
-    classes = labels.long()
-    if ignore_label is None:
-        return log_probabilities, classes, None
-    valid = classes != ignore_label
-    return log_probabilities, classes * valid, valid
 
 
 def _log_true(log_probabilities: Tensor, classes: Tensor) -> Tensor:
@@ -107,11 +93,7 @@ def _log_true(log_probabilities: Tensor, classes: Tensor) -> Tensor:
 
 
 def _dice(log_probabilities: Tensor, classes: Tensor, valid: Tensor | None, smooth: float) -> Tensor:
-    foreground = log_probabilities[:, 1:].exp()  # (B, K - 1, ...)
-    if valid is not None:
-        foreground = foreground * valid
-    index = torch.arange(1, log_probabilities.shape[1], device=classes.device).view(1, -1, *[1] * (classes.ndim - 2))
-    truth = classes == index  # ignored voxels have class 0
+    foreground, truth = foreground_and_truth(log_probabilities, classes, valid)
     intersection = (foreground * truth).flatten(2).sum(dim=2)
     total = foreground.flatten(2).sum(dim=2) + truth.flatten(2).sum(dim=2)
     return 1 - ((2 * intersection + smooth) / (total + smooth)).mean()

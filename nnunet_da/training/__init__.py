@@ -2,10 +2,13 @@
 
 from nnunet_da.adaptation import mmd
 from nnunet_da.training.adversarial import AdversarialAlignment
+from nnunet_da.training.baselines import SegFormer3DTrainer, StrongAugmentationTrainer, SwinUNETRTrainer
 from nnunet_da.training.batch import DomainBatch
 from nnunet_da.training.pf_daformer import PFDAformerTrainer
 from nnunet_da.training.restyling import FourierTrainer, HistogramMatchingTrainer
+from nnunet_da.training.supervised import SupervisedTrainer
 from nnunet_da.training.trainer import DomainAdaptationTrainer
+from nnunet_da.training.vnet_femur import VNetFemurTrainer
 
 __all__ = [
     "AdversarialAlignment",
@@ -14,5 +17,10 @@ __all__ = [
     "FourierTrainer",
     "HistogramMatchingTrainer",
     "PFDAformerTrainer",
+    "SegFormer3DTrainer",
+    "StrongAugmentationTrainer",
+    "SupervisedTrainer",
+    "SwinUNETRTrainer",
+    "VNetFemurTrainer",
     "mmd",
 ]

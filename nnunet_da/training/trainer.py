@@ -1,23 +1,18 @@
 """DomainAdaptationTrainer: stock nnU-Net training plus alignment of two domains' bottleneck features."""
 
-import pydoc
-from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import Tensor, autocast, nn
+from torch import Tensor, nn
 
-from nnunet_da.errors import UserError
 from nnunet_da.training.batch import DomainBatch, domain_batch
-from nnunet_da.training.distributed import average_gradients, broadcast_module, check_ranks, joint_batch, joint_norms, mean_over_ranks
+from nnunet_da.training.distributed import broadcast_module, check_ranks, joint_batch, joint_norms
 from nnunet_da.training.features import FeatureForward, bottleneck_shape, with_feature_forward
 from nnunet_da.training.randomness import Stream
-from nnunet_da.training.target_scores import score_names, target_scores
-from nnunet_da.training.two_domains import TwoDomainTrainer
+from nnunet_da.training.supervised import SupervisedTrainer
 
 
-class DomainAdaptationTrainer(TwoDomainTrainer):
+class DomainAdaptationTrainer(SupervisedTrainer):
     """Trains on a labelled source and, where the method has alignment terms, on the scans of an unlabelled target.
 
     One step: source and target patches in one forward (encoder on all, decoder on the source), the supervised loss on the source, and
@@ -30,9 +25,6 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")) -> None:
         self._observations: dict[str, Any] = {}
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self._refuse_unsupported()
-        if self.device.type == "cpu":
-            torch.set_flush_denormal(True)  # early gradients are so small that the CPU would take up to ten times as long
 
     # --- what a method provides -------------------------------------------------------------------------------------------------------
 
@@ -59,12 +51,9 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """The plans' network, with a forward that can return features; called by training and by prediction."""
-        network = nnUNetTrainer.build_network_architecture(
+        network = SupervisedTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
-        planned, built = configuration_manager.network_arch_class_name, type(network)
-        if pydoc.locate(planned) is not built:
-            raise UserError(f"the plans' network {planned} must be importable, nnU-Net fell back to {built}: run `nnunet-da doctor`")
         return with_feature_forward(network)
 
     def initialize(self) -> None:
@@ -80,10 +69,6 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
             head_lr = self.settings.head_lr or self.initial_lr
             self.heads_optimizer = torch.optim.AdamW(self.heads.parameters(), head_lr, weight_decay=1e-2)
 
-    def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Stock validation switches it on at its end, also where the run has none."""
-        super().set_deep_supervision_enabled(enabled and self.enable_deep_supervision)
-
     # --- the step ---------------------------------------------------------------------------------------------------------------------
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +77,7 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         probe = torch.zeros(n_source, *self._bottleneck, device=self.device, requires_grad=True)
         self._seed(Stream.STEP)
         self._zero_grad()
-        with autocast(self.device.type, enabled=True) if self.device.type == "cuda" else nullcontext():
+        with self._autocast():
             logits, features = self.network(images, n_labelled=n_source, with_features=True, probe=probe)
             seg_loss = self.loss(logits, batch["target"])
         losses, total, gradients = {"seg": seg_loss}, seg_loss, {}
@@ -104,8 +89,7 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
                 weighted = self.settings.weight(term) * losses[term]
                 (gradients[term],) = torch.autograd.grad(weighted, features, retain_graph=True)
                 total = total + weighted
-        if self.grad_scaler is None and not torch.isfinite(mean_over_ranks(total)):
-            self._stop_at_bad_loss({f"loss_{term}": loss.item() for term, loss in losses.items()}, batch)
+        self._stop_if_lost(total, {f"loss_{term}": loss for term, loss in losses.items()}, batch)
         scale = self._backward_and_step(total)
         assert probe.grad is not None
         gradients = {"seg": probe.grad / scale, **gradients}
@@ -145,42 +129,11 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
         """(N, 1, ...) the mark of what is scan and not padding, or None where the settings do not ask for it."""
         return data[:, self.num_input_channels :].to(self.device) if self.settings.mask_padding else None
 
-    def _zero_grad(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.heads_optimizer is not None:
-            self.heads_optimizer.zero_grad(set_to_none=True)
-
-    def _backward_and_step(self, total: Tensor) -> Tensor | float:
-        """One backward and one step of every optimiser. Returns the factor by which gradients of inputs are scaled."""
-        optimizers = [self.optimizer] + ([self.heads_optimizer] if self.heads_optimizer is not None else [])
-        if self.grad_scaler is None:
-            total.backward()
-            average_gradients(self.heads)
-            self._clip()
-            for optimizer in optimizers:
-                optimizer.step()
-            return 1.0
-        scale = self.grad_scaler.scale(torch.ones((), device=self.device))  # its own getter would wait for the GPU
-        self.grad_scaler.scale(total).backward()
-        average_gradients(self.heads)
-        for optimizer in optimizers:
-            self.grad_scaler.unscale_(optimizer)
-        self._clip()
-        for optimizer in optimizers:
-            self.grad_scaler.step(optimizer)
-        self.grad_scaler.update()
-        return scale
-
-    def _clip(self) -> None:
-        if self.settings.clip_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad_norm)
-
     def _numbers(self, total: Tensor, losses: dict[str, Tensor], gradients: dict[str, Tensor]) -> dict[str, Any]:
         """Everything to log, fetched from the device at once."""
         values = {"loss": total, **{f"loss_{term}": loss for term, loss in losses.items()}}
         values |= {f"gradient_{term}": norm for term, norm in joint_norms(gradients).items()} | self._observations
-        stacked = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.device).detach() for value in values.values()])
-        return dict(zip(values, mean_over_ranks(stacked).cpu().numpy(), strict=True))
+        return self._fetched(values)
 
     # --- epochs -----------------------------------------------------------------------------------------------------------------------
 
@@ -192,31 +145,9 @@ class DomainAdaptationTrainer(TwoDomainTrainer):
             for group in self.heads_optimizer.param_groups:
                 group["lr"] = base * self.optimizer.param_groups[0]["lr"] / self.initial_lr
 
-    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
-        super().on_validation_epoch_end(val_outputs)
-        if self.terms:
-            self.log_means(target_scores(self, self.score_batches(), self.settings.target_score_batches))
-
-    @property
-    def curve_names(self) -> list[str]:
-        return self.step_curve_names + (score_names(self.settings.target_score_batches) if self.terms else [])
-
     @property
     def step_curve_names(self) -> list[str]:
         """Curves of this method: every loss term, the gradient each sends to the encoder's output, and what it observes."""
         losses = [f"loss_{term}" for term in ("seg", *self.terms)]
         gradients = [f"gradient_{term}" for term in ("seg", *self.terms)]
         return losses + gradients + list(self.observed if self.terms else ())
-
-    # --- parts ------------------------------------------------------------------------------------------------------------------------
-
-    def _refuse_unsupported(self) -> None:
-        if self.is_cascaded:
-            raise NotImplementedError(
-                f"{type(self).__name__} does not train cascades: train 3d_fullres instead of {self.configuration_name}."
-            )
-
-    def _to_device(self, data: Tensor | list[Tensor]) -> Any:
-        if isinstance(data, list):
-            return [part.to(self.device, non_blocking=True) for part in data]
-        return data.to(self.device, non_blocking=True)

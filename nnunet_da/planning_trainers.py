@@ -22,12 +22,12 @@ def network_of(trainer: str) -> str | None:
 
 
 def needs_target(trainer: str) -> bool:
-    """Whether a trainer of ours has alignment terms."""
+    """Whether a trainer of ours looks at target scans."""
     return not (trainer.endswith("_SourceOnly") or trainer.startswith(SUPERVISED))
 
 
 def check_trainer(trainer: str | None, network: str, aligns: bool) -> None:
-    """Refuse a trainer that we do not have, that trains another network, or that aligns where there is nothing to align to.
+    """Refuse a trainer that we do not have, that trains another network, or that adapts where there is nothing to adapt to.
 
     Args:
         trainer: its name, None for unknown.
@@ -49,4 +49,4 @@ def check_trainer(trainer: str | None, network: str, aligns: bool) -> None:
             f" choose a UDA trainer, or nnUNetTrainer_Stock"
         )
     if needs_target(trainer) and not aligns:
-        raise UserError(f"{trainer} aligns two domains and needs a target dataset, got none: give it with -t")
+        raise UserError(f"{trainer} adapts to a target and needs its dataset, got none: give it with -t")

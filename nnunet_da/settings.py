@@ -31,10 +31,10 @@ class AdaptationSettings:
         seg_mix: share of the focal loss (PF-DAformer Eq. 17), for trainers that use it.
         focal_gamma: focusing exponent.
         focal_alpha: weight of the foreground in the focal loss, None for no weighting.
-        l2_weight: of the sum of squared convolution weights in the loss (V-Net femur), for trainers that use it.
         restyle_probability: share of the source patches that take over a target's intensities, for trainers that do so.
         fourier_window: half the side of the window of mixed frequencies, as a share of the patch's shortest side (FDA's beta, FedDG's L).
         fourier_mix: largest share of the target's amplitude in that window; each patch draws its own below it.
+        l2_weight: of the sum of squared convolution weights in the loss (V-Net femur), for trainers that use it.
         initial_lr: learning rate at the start (after warm-up), None for the trainer's own.
         weight_decay: of the network, None for the trainer's own.
         warmup_epochs: linear rise before the cosine, for trainers that use it.
@@ -65,10 +65,10 @@ class AdaptationSettings:
     seg_mix: float = 0.4
     focal_gamma: float = 2.0
     focal_alpha: float | None = None
-    l2_weight: float = 1e-5
     restyle_probability: float = 0.5
     fourier_window: float = 0.05
     fourier_mix: float = 1.0
+    l2_weight: float = 1e-5
     initial_lr: float | None = None
     weight_decay: float | None = None
     warmup_epochs: int = 0

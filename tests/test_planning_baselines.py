@@ -89,7 +89,7 @@ def test_preprocessing_and_variants_without_a_target(centres, refuses):
     [
         (["--preset", "uda"], ("at least one target", "-t")),
         (["--preset", "pf_daformer", "-tr", "nnUNetTrainer_Stock"], ("at least one target",)),
-        (["--preset", "stock", "-tr", "nnUNetTrainer_UDA_GRL"], ("aligns two domains", "-t")),
+        (["--preset", "stock", "-tr", "nnUNetTrainer_UDA_GRL"], ("adapts to a target", "-t")),
         (["--preset", "stock", "-tr", "nnUNetTrainer_VNetFemur"], ("VNet such as vnet_femur", "the stock network")),
         (["--preset", "vnet_femur", "-tr", "nnUNetTrainer_SwinUNETR"], ("SwinUNETR such as swin_unetr", "VNet")),
         (["--preset", "stock", "--batch-size", "0"], ("batch of 0",)),

@@ -22,7 +22,9 @@ from nnunet_da.study.cost import cost_table
 from nnunet_da.study.declaration import declaration_of
 from nnunet_da.study.layout import Layout, Run
 from nnunet_da.study.records import failures, read_record
-from nnunet_da.study.statistics import analyse, write_answer
+from nnunet_da.study.statistics.analysis import analyse
+from nnunet_da.study.statistics.files import write_answer
+from nnunet_da.study.statistics.text import answer_text
 from nnunet_da.study.study import Study
 
 COST_FILE, NOTES_FILE, SETTINGS_FILE, COMPARISON = "study_cost.csv", "study_notes.json", "report.json", "comparison"
@@ -54,7 +56,7 @@ def collect_results(study: Study, layout: Layout) -> None:
     _remove_others(layout.results, {one.arm.name for one in shown})
     _write_settings(shown, study, layout)
     _write_comparison(shown, layout)
-    _write_answer(shown, tables, study, layout)
+    _write_answer(tables, study, layout)
     cost_table(study, layout).to_csv(layout.results / COST_FILE, index=False)
     write_json(_notes(shown, study, layout), layout.results / NOTES_FILE)
 
@@ -134,15 +136,14 @@ def _write_comparison(shown: list[Scored], layout: Layout) -> None:
     write_comparison(comparison, layout.results / COMPARISON, command=command, overwrite=True)
 
 
-def _write_answer(shown: list[Scored], tables: dict[str, dict[Run, pd.DataFrame]], study: Study, layout: Layout) -> None:
-    """Statistics of trained models, where the declared baseline and method were scored."""
-    for file in layout.results.glob("study_*"):
-        file.unlink()
-    declaration = declaration_of(study, [one.arm.name for one in shown], tables)
-    if declaration is None:
-        return
-    values = pd.concat(table.assign(arm=arm, seed=run.seed, fold=run.fold) for arm, runs in tables.items() for run, table in runs.items())
-    write_answer(analyse(values, declaration), layout.results, overwrite=True)
+def _write_answer(tables: dict[str, dict[Run, pd.DataFrame]], study: Study, layout: Layout) -> None:
+    """Statistics of trained models, as declared before the study ran."""
+    declaration = declaration_of(study)
+    values = pd.concat([table.assign(arm=arm, seed=run.seed, fold=run.fold) for arm, runs in tables.items() for run, table in runs.items()])
+    asked = values[values["domain"].isin([declaration.source, *declaration.targets])]
+    answer = analyse(asked, declaration)
+    write_answer(answer, layout.results, overwrite=True)
+    print(answer_text(answer))
 
 
 def _notes(shown: list[Scored], study: Study, layout: Layout) -> dict[str, object]:

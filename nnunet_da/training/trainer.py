@@ -10,7 +10,6 @@ from nnunet_da.training.distributed import broadcast_module, check_ranks, joint_
 from nnunet_da.training.features import FeatureForward, bottleneck_shape, with_feature_forward
 from nnunet_da.training.randomness import Stream
 from nnunet_da.training.supervised import SupervisedTrainer
-from nnunet_da.training.target_scores import score_names, target_scores
 
 
 class DomainAdaptationTrainer(SupervisedTrainer):
@@ -145,15 +144,6 @@ class DomainAdaptationTrainer(SupervisedTrainer):
             base = self.settings.head_lr or self.initial_lr
             for group in self.heads_optimizer.param_groups:
                 group["lr"] = base * self.optimizer.param_groups[0]["lr"] / self.initial_lr
-
-    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
-        super().on_validation_epoch_end(val_outputs)
-        if self.terms:
-            self.log_means(target_scores(self, self.score_batches(), self.settings.target_score_batches))
-
-    @property
-    def curve_names(self) -> list[str]:
-        return self.step_curve_names + (score_names(self.settings.target_score_batches) if self.terms else [])
 
     @property
     def step_curve_names(self) -> list[str]:

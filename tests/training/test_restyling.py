@@ -40,7 +40,7 @@ def test_the_source_is_drawn_and_augmented_as_without(make_trainer, name):
         assert three["data"].shape == one["data"].shape
         assert list(one["keys"]) == list(two["keys"]) == list(three["keys"])
         assert torch.equal(one["target"], three["target"])
-        assert all((a != b).float().mean() > 0.5 for a, b in zip(one["data"], three["data"], strict=True))
+        assert all((a != b).float().mean() > 0.3 for a, b in zip(one["data"], three["data"], strict=True))
         assert "data_target" not in three
 
 
@@ -58,22 +58,21 @@ def test_batches_depend_on_the_seed_and_their_number_alone(make_trainer, name):
 
 @pytest.mark.parametrize("name", RIVALS)
 @pytest.mark.parametrize("plans", [STOCK, TRANSUNET])
-def test_a_step_is_stocks_on_the_batch(make_trainer, name, plans):
-    trainer, stock = make_trainer(name, plans, **FLAT), make_trainer("nnUNetTrainer", plans, **FLAT)
-    if plans == TRANSUNET:
-        stock.enable_deep_supervision = False
-    trainer.network.load_state_dict(stock.network.state_dict())
+def test_a_step_is_the_source_only_arms_on_the_batch(make_trainer, name, plans):
+    """The same as the source-only arm takes on the same patches, to the last bit."""
+    trainer, source_only = make_trainer(name, plans, **FLAT), make_trainer(SOURCE_ONLY, plans, **FLAT)
+    source_only.network.load_state_dict(trainer.network.state_dict())
     batch = batches(trainer, 1)[0]
     numbers = trainer.train_step(copy.deepcopy(batch))
     assert numbers["restyled"] == pytest.approx(batch["restyled"].mean().item())
-    expected = stock.loss(stock.network(batch["data"]), batch["target"])
-    assert numbers["loss_seg"] == pytest.approx(expected.item(), rel=1e-4)
+    assert numbers["loss_seg"] == source_only.train_step(copy.deepcopy(batch))["loss_seg"]
+    for one, other in zip(trainer.network.parameters(), source_only.network.parameters(), strict=True):
+        assert torch.equal(one, other)
     assert set(trainer.step_curve_names) == {"loss_seg", "restyled"}
 
 
 def test_any_network_without_encoder_and_decoder_is_trained(make_trainer):
-    trainer = make_trainer(HISTOGRAM, STOCK, initialize=False, **FLAT)
-    trainer.initialize()
+    trainer = make_trainer(HISTOGRAM, STOCK, **FLAT)
     trainer.network = nn.Sequential(nn.Conv3d(1, 2, 1))
     trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
     assert np.isfinite(trainer.train_step(batches(trainer, 1)[0])["loss"])
@@ -94,10 +93,10 @@ def test_curves_and_scores_are_those_of_a_method_that_looks_at_the_target(make_t
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_two_samples_per_domain_are_not_needed_but_a_target_is(make_trainer, centres_copy, name):
-    trainer = make_trainer(name, STOCK, initialize=False, oversample_foreground_percent=1.0)
+    trainer = make_trainer(name, STOCK, oversample_foreground_percent=1.0)
     assert trainer._target_dataset().identifiers[0] == "Dataset102_B/B_00"
     with pytest.raises(UserError, match="needs a target dataset"):
-        make_trainer(name, STOCK, initialize=False, target_datasets={})._target_dataset()
+        make_trainer(name, STOCK, target_datasets={}).get_dataloaders()
     cache = target_cache("Dataset101_A", "Dataset102_B", trainer.configuration_manager.configuration)
     cache.record.unlink()
     with pytest.raises(UserError, match="nnunet-da preprocess"):

@@ -26,7 +26,8 @@ if __name__ == "__main__":
     assert main(["preprocess", "-d", "101", "-p", "PFDAformerDemoPlans", "--processes", "2"]) == 0
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
-    for name in ("nnUNetTrainer_PFDAformer", "nnUNetTrainer_PFDAformer_SourceOnly"):
+    rivals = ("nnUNetTrainer_UDA_HistogramMatching", "nnUNetTrainer_UDA_Fourier")
+    for name in ("nnUNetTrainer_PFDAformer", "nnUNetTrainer_PFDAformer_SourceOnly", *rivals):
         get_trainer_from_args("101", "3d_fullres", 0, name, "PFDAformerDemoPlans", device=torch.device("cpu")).run_training()
 """
 

@@ -9,8 +9,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from nnunet_da.errors import UserError
+from nnunet_da.report.answer_tables import answer_tables
 from nnunet_da.report.cells import Table
+from nnunet_da.report.cost import cost_table
 from nnunet_da.report.feature_plots import feature_plots
+from nnunet_da.report.forest import forest_plots
 from nnunet_da.report.page import Drawn, Group, Tables, render_page
 from nnunet_da.report.pairs import endpoint_plots, scatter_plots, volume_plots
 from nnunet_da.report.paper import AUTO, paper_for, paper_tables, published
@@ -86,6 +89,8 @@ def _tables(study: Study, summary: pd.DataFrame, paper: str) -> Tables:
         radiomics,
         paper_tables(study, paper) if paper else [],
         settings_table(study),
+        answer_tables(study, study.answer) if study.answer else [],
+        cost_table(study.cost),
     )
 
 
@@ -111,7 +116,8 @@ def _draw(study: Study, summary: pd.DataFrame, worst: int, progress: bool) -> Dr
         bar.update()
         cases = worst_pictures(study, worst, bar.update)
     left_out = [name for label, name in study.labels.items() if label not in labels]
-    return Drawn(metrics, _filled(pairs), _filled(agreement), cases, features, endpoints, curves, left_out)
+    forest = forest_plots(study, study.answer) if study.answer else []
+    return Drawn(forest, metrics, _filled(pairs), _filled(agreement), cases, features, endpoints, curves, left_out)
 
 
 def plotted_labels(study: Study, summary: pd.DataFrame) -> list[str]:

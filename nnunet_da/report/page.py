@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from nnunet_da.report.answer_tables import cards
 from nnunet_da.report.cells import MARKS, Cell, Row, Table
 from nnunet_da.report.pictures import Picture
 from nnunet_da.report.sections import HEADLINE_METRICS, with_role
@@ -34,6 +35,7 @@ class Drawn:
     """Everything drawn.
 
     Attributes:
+        forest: differences of a study's arms to its baseline.
         metrics: one group per label and metric.
         pairs: scatter plots, one group per label.
         agreement: Bland-Altman plots of the volume, one group per label.
@@ -44,6 +46,7 @@ class Drawn:
         left_out: names of labels that have tables and no plots.
     """
 
+    forest: list[Picture] = field(default_factory=list)
     metrics: list[Group] = field(default_factory=list)
     pairs: list[Group] = field(default_factory=list)
     agreement: list[Group] = field(default_factory=list)
@@ -55,6 +58,7 @@ class Drawn:
 
     @property
     def pictures(self) -> Iterator[Picture]:
+        yield from self.forest
         for group in [*self.metrics, *self.pairs, *self.agreement]:
             yield from group.pictures
         for cases in self.worst.values():
@@ -75,6 +79,8 @@ class Tables:
         radiomics: per arm, features and endpoints.
         paper: published values with ours.
         plans: how the arms were made, None where nothing tells.
+        answer: of a study's answer.
+        cost: of a study's jobs, None where nothing tells.
     """
 
     headline: Table
@@ -84,12 +90,14 @@ class Tables:
     radiomics: list[Table]
     paper: list[Table]
     plans: Table | None
+    answer: list[Table] = field(default_factory=list)
+    cost: Table | None = None
 
     @property
     def exported(self) -> list[Table]:
         """Those that are written as CSV, Markdown and LaTeX; the metrics are, in one, as the summary."""
-        single = [table for table in (self.anova, self.plans) if table is not None]
-        return [*self.differences, *self.radiomics, *self.paper, *single]
+        single = [table for table in (self.anova, self.plans, self.cost) if table is not None]
+        return [*self.answer, *self.differences, *self.radiomics, *self.paper, *single]
 
 
 def render_page(study: Study, summary: pd.DataFrame, tables: Tables, drawn: Drawn, paper: dict[str, Any] | None) -> str:
@@ -108,6 +116,10 @@ def render_page(study: Study, summary: pd.DataFrame, tables: Tables, drawn: Draw
         demonstration_notice=DEMONSTRATION,
         marks=MARKS,
         baseline=study.baseline,
+        answer=study.answer,
+        cards=cards(study.answer) if study.answer else [],
+        answer_warnings=list(map(as_sentence, study.answer.warnings)) if study.answer else [],
+        notes=study.notes,
         opening=_opening(study),
         results=_results(study, summary),
         caveats=_caveats(study),
@@ -235,7 +247,8 @@ def _commands(study: Study) -> list[str]:
 
 def _versions(study: Study) -> dict[str, str]:
     found: dict[str, list[str]] = {}
-    records = [arm.versions for arm in study.arms] + [arm.radiomics.versions for arm in study.arms if arm.radiomics]
+    records = [arm.versions for arm in study.arms] + ([study.answer.versions] if study.answer else [])
+    records += [arm.radiomics.versions for arm in study.arms if arm.radiomics]
     for record in [study.settings.versions, *records, *([study.comparison.versions] if study.comparison else [])]:
         for name, version in record.items():
             found.setdefault(name, []).append(version)

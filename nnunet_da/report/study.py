@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.metric_files import read_manifest, read_metrics
 from nnunet_da.evaluation.results import MANIFEST_FILE, METRICS_FILE
+from nnunet_da.report.answer import Answer, Notes, read_answer, read_cost, read_notes
 from nnunet_da.report.comparison import Comparison, commands_of, read_comparison
 from nnunet_da.report.diagnoses import DiagnosisRecord, read_diagnoses
 from nnunet_da.report.files import read_json_if_there, read_table
@@ -109,12 +110,18 @@ class Study:
     Attributes:
         comparison: of these metrics, None where there is none.
         outdated: a sentence for every comparison that was left out because the metrics are no longer those that it compared.
+        answer: what `study` declared and found, None where the folder holds none.
+        cost: time and memory of its jobs, one row each; empty where the folder holds none.
+        notes: what else it says of its arms.
     """
 
     settings: Settings
     arms: list[Arm]
     comparison: Comparison | None = None
     outdated: list[str] = field(default_factory=list)
+    answer: Answer | None = None
+    cost: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: Notes = field(default_factory=Notes)
 
     @property
     def domains(self) -> list[str]:
@@ -158,7 +165,11 @@ def load_study(folder: Path) -> Study:
     else:
         ordered = _arm_folders(folder, settings)
         arms = [_load_arm(path, settings.arms.get(name, name), folder, settings) for name, path in ordered.items()]
-    return Study(settings, arms, *read_comparison(folder, _names(arms), {arm.name: arm.metrics for arm in arms}))
+    names, notes = _names(arms), read_notes(folder)
+    if notes.title and settings.title == Settings.title:
+        settings = replace(settings, title=notes.title)
+    compared = read_comparison(folder, names, {arm.name: arm.metrics for arm in arms})
+    return Study(settings, arms, *compared, answer=read_answer(folder, names), cost=read_cost(folder, names), notes=notes)
 
 
 def _names(arms: list[Arm]) -> dict[str, str]:

@@ -12,6 +12,9 @@ import SimpleITK as sitk
 
 from nnunet_da.evaluation.evaluate import evaluate_folders
 from nnunet_da.evaluation.results import write_results
+from nnunet_da.study.statistics.analysis import analyse
+from nnunet_da.study.statistics.declaration import Declaration
+from nnunet_da.study.statistics.files import write_answer
 
 ARMS = {"source_only": 1, "adapted": 0}  # voxels by which the prediction is off
 DOMAINS = ("Centre A", "Centre <B> & co")
@@ -79,6 +82,39 @@ def compared() -> Callable[..., Path]:
 def measured() -> Callable[[Path], Path]:
     """Writes radiomics of one arm by the contract, see `write_radiomics`."""
     return write_radiomics
+
+
+@pytest.fixture(scope="session")
+def answered() -> Callable[..., Path]:
+    """Writes the answer of a small study into a folder, see `write_study_answer`."""
+    return write_study_answer
+
+
+def write_study_answer(folder: Path, seeds: int = 3, arms: dict[str, float] | None = None, **declared: object) -> Path:
+    """study_answer.json and its tables: `arms` by their ASD in the second centre; the first is the source, where all are alike.
+
+    It has more arms than the report's two, for a study may keep arms that were not scored again.
+    """
+    arms = arms or {"source_only": 2.0, "zero_weight": 1.9, "adapted": 1.3, "oracle": 1.0}
+    declaration = Declaration(tuple(arms), ("adapted",), DOMAINS[0], DOMAINS[1:], **declared)
+    write_answer(analyse(study_values(seeds, arms), declaration, resamples=200), folder, overwrite=True)
+    return folder
+
+
+def study_values(seeds: int, arms: dict[str, float]) -> pd.DataFrame:
+    """One label, nine cases; in the target `adapted` finds nothing in one case of seed 0."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for domain in DOMAINS:
+        cases = rng.normal(0, 0.3, 9)
+        for arm, asd in arms.items():
+            for seed in range(seeds):
+                scores = (asd if domain == DOMAINS[1] else 0.8) + cases + rng.normal(0, 0.02) + rng.normal(0, 0.03, 9)
+                for case, score in enumerate(scores):
+                    lost = (domain, arm, seed, case) == (DOMAINS[1], "adapted", 0, 4)
+                    numbers = {"dice": 0.98 - score / 25, "asd_mm": np.nan if lost else score, "hd95_mm": np.nan if lost else 3 * score}
+                    rows += [(arm, seed, 0, domain, f"scan_{case}", "1", metric, value) for metric, value in numbers.items()]
+    return pd.DataFrame(rows, columns=["arm", "seed", "fold", "domain", "case", "label", "metric", "value"])
 
 
 def write_comparison(study: Path, better: dict[str, str], folder: str = "comparison", **changed: object) -> Path:

@@ -27,10 +27,11 @@ addEventListener('load', () => {{
 
 
 @pytest.fixture(scope="module")
-def page(light, compared, measured, tmp_path_factory) -> Path:
+def page(light, answered, compared, measured, tmp_path_factory) -> Path:
     study = shutil.copytree(light.parent, tmp_path_factory.mktemp("browser") / "copy") / "study"
     compared(study, {"Centre A": "first", "Centre <B> & co": "second"})
     measured(study / "adapted")
+    answered(study)
     return write_report(study, progress=False, worst=1, paper="pfdaformer")
 
 

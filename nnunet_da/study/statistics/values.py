@@ -21,7 +21,7 @@ class Block:
     """Values of one metric: one row per (arm, seed, fold), one column per case."""
 
     values: Array
-    rows: dict[tuple[str, ...], int]
+    rows: dict[tuple[str, str, str], int]
     cases: tuple[str, ...]
 
 
@@ -88,8 +88,8 @@ class StudyValues:
         found = self.blocks.get((domain, label, metric))
         if found is None:
             return None
-        own = [{run[1:] for run in found.rows if run[0] == arm} for arm in arms]
-        runs = _sorted_runs(set.intersection(*own))
+        own = [{(seed, fold) for name, seed, fold in found.rows if name == arm} for arm in arms]
+        runs = _sorted_runs(run for run in own[0] if all(run in other for other in own))
         if not runs:
             return None
         rows = [[found.rows[(arm, *run)] for run in runs] for arm in arms]

@@ -1,8 +1,18 @@
 """Alignment of two domains' features; pure torch, one method per file."""
 
+from nnunet_da.adaptation.class_pooling import pool_by_class
 from nnunet_da.adaptation.domain_classifier import DomainClassifier, domain_accuracy, domain_loss
 from nnunet_da.adaptation.gradient_reversal import ganin_strength, gradient_reversal
 from nnunet_da.adaptation.mmd import mmd
 from nnunet_da.adaptation.pooling import pool_features
 
-__all__ = ["DomainClassifier", "domain_accuracy", "domain_loss", "ganin_strength", "gradient_reversal", "mmd", "pool_features"]
+__all__ = [
+    "DomainClassifier",
+    "domain_accuracy",
+    "domain_loss",
+    "ganin_strength",
+    "gradient_reversal",
+    "mmd",
+    "pool_by_class",
+    "pool_features",
+]

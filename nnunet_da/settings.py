@@ -26,7 +26,8 @@ class AdaptationSettings:
         grl_schedule: reversal strength over training, constant or rising as in Ganin & Lempitsky 2015.
         grl_lambda_max: reversal strength at the end of training.
         mmd_bandwidths: kernel widths as printed in the paper, or the ladder of deep adaptation networks.
-        pooling: what of the bottleneck enters the alignment, its spatial mean or mean and standard deviation.
+        align_at: the features that are aligned: bottleneck, an earlier stage of the encoder (the second), or the decoder's output.
+        pooling: what of them enters the alignment: their spatial mean, mean and standard deviation, or a mean within each predicted class.
         mask_padding: leave padded voxels out of the pooled features.
         seg_mix: share of the focal loss (PF-DAformer Eq. 17), for trainers that use it.
         focal_gamma: focusing exponent.
@@ -60,7 +61,8 @@ class AdaptationSettings:
     grl_schedule: Literal["constant", "ganin"] = "constant"
     grl_lambda_max: float = 1.0
     mmd_bandwidths: Literal["paper", "dan"] = "paper"
-    pooling: Literal["mean", "mean_std"] = "mean"
+    align_at: Literal["bottleneck", "encoder", "output"] = "bottleneck"
+    pooling: Literal["mean", "mean_std", "class_mean"] = "mean"
     mask_padding: bool = True
     seg_mix: float = 0.4
     focal_gamma: float = 2.0
@@ -177,6 +179,11 @@ def _check_ranges(settings: AdaptationSettings) -> None:
     _require("seed", settings.seed, settings.seed is None or 0 <= settings.seed < 2**31, "between 0 and 2147483647, or null")
     axes = settings.mirror_axes or []
     _require("mirror_axes", axes, set(axes) <= {0, 1, 2} and len(set(axes)) == len(axes), "a list of different patch axes 0, 1, 2")
+    if settings.align_at == "output" and settings.pooling == "class_mean":
+        raise UserError(
+            'setting \'pooling\' must be "mean" or "mean_std" with align_at="output", got "class_mean": the output is the classes'
+            " themselves; average features within classes at the bottleneck or encoder"
+        )
 
 
 def _require(name: str, value: Any, holds: bool, expected: str) -> None:

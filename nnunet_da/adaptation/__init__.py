@@ -1,5 +1,6 @@
 """Alignment of two domains' features, and cheaper ways from one domain to the other; no nnU-Net, one method per file."""
 
+from nnunet_da.adaptation.class_pooling import pool_by_class
 from nnunet_da.adaptation.domain_classifier import DomainClassifier, domain_accuracy, domain_loss
 from nnunet_da.adaptation.fourier import mix_amplitudes
 from nnunet_da.adaptation.gradient_reversal import ganin_strength, gradient_reversal
@@ -17,5 +18,6 @@ __all__ = [
     "match_histogram",
     "mix_amplitudes",
     "mmd",
+    "pool_by_class",
     "pool_features",
 ]

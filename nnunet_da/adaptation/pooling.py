@@ -24,7 +24,7 @@ def pool_features(features: Tensor, valid: Tensor | None = None, pooling: str = 
     """
     if pooling not in ("mean", "mean_std"):
         raise ValueError(f"pooling must be 'mean' or 'mean_std', got {pooling!r}.")
-    weights = _weights(features, valid)
+    weights = cell_weights(features, valid)
     axes = tuple(range(2, features.ndim))
     mean = (features * weights).sum(axes)
     if pooling == "mean":
@@ -34,18 +34,21 @@ def pool_features(features: Tensor, valid: Tensor | None = None, pooling: str = 
     return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=1)
 
 
-def _weights(features: Tensor, valid: Tensor | None) -> Tensor:
-    """(N, 1, ...) at the bottleneck's size, summing to 1 over space."""
+def cell_weights(features: Tensor, valid: Tensor | None) -> Tensor:
+    """(N, 1, ...) at the features' size, summing to 1 over space: what every cell counts in a mean."""
     size = features.shape[2:]
     if valid is None:
         return features.new_full((len(features), 1, *size), 1 / size.numel())
     if len(valid) != len(features) or valid.ndim != features.ndim or valid.shape[1] != 1:
         raise ValueError(f"valid must be (N, 1, ...) for features {tuple(features.shape)}, got {tuple(valid.shape)}.")
-    inside = valid.to(features.dtype)
-    if len(size) == 2:
-        share = functional.adaptive_avg_pool2d(inside, (size[0], size[1]))
-    else:
-        share = functional.adaptive_avg_pool3d(inside, (size[0], size[1], size[2]))
+    share = average_cells(valid.to(features.dtype), size)
     total = share.sum(tuple(range(2, share.ndim)), keepdim=True)
     share = torch.where(total > 0, share, torch.ones_like(share))
     return share / share.sum(tuple(range(2, share.ndim)), keepdim=True)
+
+
+def average_cells(image: Tensor, size: torch.Size) -> Tensor:
+    """(N, C, ...) averaged over the voxels of each cell of a coarser grid."""
+    if len(size) == 2:
+        return functional.adaptive_avg_pool2d(image, (size[0], size[1]))
+    return functional.adaptive_avg_pool3d(image, (size[0], size[1], size[2]))

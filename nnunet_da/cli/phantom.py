@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="name of the new dataset")
     parser.add_argument("--centre", required=True, help="tulane or rochester")
     parser.add_argument("--severity", type=int, default=1, help="0 identical scanners, 1 like the paper's centres (default), 2 hard")
+    parser.add_argument("--people", help="the centre whose patients are scanned (default: its own)")
     parser.add_argument("--train", type=int, default=12, metavar="N", help="training cases (default 12)")
     parser.add_argument("--test", type=int, default=6, metavar="N", help="test cases, always labelled (default 6)")
     parser.add_argument("--no-labels", action="store_true", help="write no labelsTr")
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         paths.nnunet_raw(),
         options.dataset_id,
         options.name,
-        centre(options.centre, options.severity, people=None, **switches),
+        centre(options.centre, options.severity, people=options.people, **switches),
         options.train,
         options.test,
         options.seed,

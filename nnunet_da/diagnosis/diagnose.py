@@ -163,7 +163,7 @@ def _features(phases: dict[str, Run], run: Run, held_out: HeldOut, options: Opti
         tqdm(read_scans(run, cases), total=len(cases), desc="features", unit="case", disable=None, leave=False),
         run.configuration["patch_size"],
         patches=options.patches,
-        pooling=run.settings["pooling"],
+        alignment=run.alignment,
         seed=options.seed,
         device=device,
         batch_size=run.configuration["batch_size"],

@@ -4,18 +4,21 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunet_da.checkpoints import read_checkpoint
 from nnunet_da.errors import UserError
 from nnunet_da.preprocessing import preprocessing_hash
 from nnunet_da.settings import PLANS_KEY, AdaptationSettings
 
+if TYPE_CHECKING:
+    from nnunet_da.training.alignment import Alignment
+
 SOURCE_ONLY = "SourceOnly"  # a source-only trainer is named nnUNetTrainer_<family>_SourceOnly
 # settings that a source-only run ignores: they may differ between two comparable runs
 IGNORED_BY_SOURCE_ONLY = {
-    "target_datasets", "preset", "grl_schedule", "grl_lambda_max", "mmd_bandwidths", "pooling", "mask_padding", "head_lr", "save_every",
-    "target_score_batches",
+    "target_datasets", "preset", "grl_schedule", "grl_lambda_max", "mmd_bandwidths", "align_at", "pooling", "mask_padding", "head_lr",
+    "save_every", "target_score_batches",
 }  # fmt: skip
 
 
@@ -86,6 +89,14 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All settings; those that an older version did not have yet with their defaults."""
         return dataclasses.asdict(AdaptationSettings()) | self.content[PLANS_KEY]["settings"]
+
+    @property
+    def alignment(self) -> "Alignment":
+        """Which features the run aligns; of a source-only run, which it would."""
+        from nnunet_da.training.alignment import Alignment
+
+        regions = any(isinstance(value, list) for value in self.dataset_json["labels"].values())
+        return Alignment(self.settings["align_at"], self.settings["pooling"], regions)
 
     def weight(self, term: str) -> float | None:
         """Weight of an alignment term, None where the settings have no such weight."""

@@ -5,7 +5,7 @@ chose). `encoder` and `decoder` behave like those of nnU-Net's own networks, so 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -158,11 +158,13 @@ class TransUNetEncoder(nn.Module):
         self.skip_source = skip_source
         self.activation_checkpointing = False
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, tap: Callable[[int, Tensor], Tensor] | None = None) -> list[Tensor]:
+        """The list of (B, C, ...); `tap` gets the number and output of each convolutional stage and returns what goes on from there."""
         _check_multiple(tuple(x.shape[2:]), self.transformer.vit_patch, "Input size")
         skips = []
-        for stage in self.stages:
+        for level, stage in enumerate(self.stages):
             fine = run(stage, self.activation_checkpointing, x)
+            fine = fine if tap is None else tap(level, fine)
             x = self.pool(fine)
             skips.append(fine if self.skip_source == "before_pool" else x)
         return [*skips, self.transformer(x, self.activation_checkpointing)]

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nnunet_da.adaptation import pool_features
+from nnunet_da.training.alignment import Alignment
 
 
 @dataclass(frozen=True)
 class DomainBatch:
-    """Bottleneck features of one domain's samples, in float32, connected to the encoder.
+    """Features of one domain's samples, in float32, connected to the network.
 
     Attributes:
-        features: (N, C, ...) bottleneck maps.
+        features: (N, C, ...) maps of the place that is aligned, the bottleneck by default.
         pooled: (N, F) pooled over the image, padding left out.
         cases: the case of each sample.
     """
@@ -22,6 +22,7 @@ class DomainBatch:
     cases: list[str]
 
 
-def domain_batch(features: Tensor, valid: Tensor | None, pooling: str, cases: list[str]) -> DomainBatch:
-    """Pool the features of one domain; shapes as in `pool_features`."""
-    return DomainBatch(features, pool_features(features, valid, pooling), cases)
+def domain_batch(alignment: Alignment, features: Tensor, output: Tensor | None, valid: Tensor | None, cases: list[str]) -> DomainBatch:
+    """Pool the features of one domain; shapes as in `Alignment.pool`."""
+    maps = alignment.maps(features)
+    return DomainBatch(maps, alignment.pool(maps, output, valid), cases)

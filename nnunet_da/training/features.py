@@ -1,4 +1,4 @@
-"""A forward that also returns bottleneck features, on any nnU-Net network, without touching its state_dict."""
+"""A forward that also returns features, on any nnU-Net network, without touching its state_dict."""
 
 import copy
 import functools
@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
+from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
 from torch import Tensor, nn
+
+from nnunet_da.networks.transunet3d import TransUNetEncoder
+
+BOTTLENECK, ENCODER, OUTPUT = "bottleneck", "encoder", "output"
+ENCODER_STAGE = 1  # the second: half the resolution in most networks, past the raw intensities and far from the decision
 
 
 class FeatureForward(nn.Module):
@@ -15,24 +22,94 @@ class FeatureForward(nn.Module):
     encoder: nn.Module
     decoder: nn.Module
 
-    def forward(self, x: Tensor, n_labelled: int | None = None, with_features: bool = False, probe: Tensor | None = None) -> Any:
-        """Logits, and with `with_features` also bottleneck features.
+    def forward(
+        self,
+        x: Tensor,
+        n_labelled: int | None = None,
+        with_features: bool = False,
+        probe: Tensor | None = None,
+        place: str = BOTTLENECK,
+        decode_all: bool = False,
+    ) -> Any:
+        """Logits, and with `with_features` also features.
 
         Args:
             x: (B, C, ...) images, labelled ones first.
-            n_labelled: how many samples the decoder runs on, None for all.
+            n_labelled: how many samples logits are returned for, None for all.
             with_features: return (logits, features) with features (B, C', ...) of all samples.
-            probe: zeros (n_labelled, C', ...) added to the decoder's bottleneck input; its gradient is what the supervised loss
-                sends there. An input, unlike a hook, is seen by torch.compile.
+            probe: zeros (N, C', ...) added to the features of the first N samples on their way to the logits; its gradient is what the
+                supervised loss sends there. An input, unlike a hook, is seen by torch.compile.
+            place: whose features: the encoder's last output, the output of its stage `ENCODER_STAGE`, or the logits at full resolution.
+            decode_all: run the decoder on all samples, not on the labelled ones alone, and return the full-resolution logits of all of them
+                as a third value. The place "output" needs it. Batch norms of the decoder then see all samples too.
         """
         if not with_features and probe is None:
             return super().forward(x)
-        skips = self.encoder(x)
-        labelled = list(skips) if n_labelled in (None, len(x)) else [skip[:n_labelled] for skip in skips]  # a slice of all would be copied
-        if probe is not None:
-            labelled[-1] = labelled[-1] + probe.to(labelled[-1].dtype)
-        logits = self.decoder(labelled)
-        return (logits, skips[-1]) if with_features else logits
+        skips, features = encode(self.encoder, x, place, probe)
+        decoded = list(skips) if decode_all else first(list(skips), n_labelled)
+        if place == BOTTLENECK:
+            decoded[-1] = add_probe(decoded[-1], probe)
+        logits = self.decoder(decoded)
+        if not decode_all:
+            return (logits, features) if with_features else logits
+        scales = list(logits) if isinstance(logits, (list, tuple)) else [logits]
+        output = scales[0]
+        if place == OUTPUT:
+            features, scales[0] = output, add_probe(output, probe)
+        scales = first(scales, n_labelled)
+        labelled = scales if isinstance(logits, (list, tuple)) else scales[0]
+        return (labelled, features, output) if with_features else labelled
+
+
+def encode(encoder: nn.Module, x: Tensor, place: str, probe: Tensor | None) -> tuple[Sequence[Tensor], Tensor]:
+    """The encoder's outputs, and the features of a place in it; a probe at an earlier stage acts on all that follows.
+
+    Raises:
+        NotImplementedError: the encoder has no stages to look between.
+    """
+    if place != ENCODER:
+        skips = encoder(x)
+        return skips, skips[-1]
+    found: list[Tensor] = []
+
+    def tap(stage: int, features: Tensor) -> Tensor:
+        if stage != ENCODER_STAGE:
+            return features
+        found.append(features)
+        return add_probe(features, probe)
+
+    skips = _encode_by_stages(encoder, x, tap)
+    return skips, found[0]
+
+
+def _encode_by_stages(encoder: nn.Module, x: Tensor, tap: Any) -> Sequence[Tensor]:
+    if isinstance(encoder, TransUNetEncoder):
+        return encoder(x, tap)
+    if not isinstance(encoder, (PlainConvEncoder, ResidualEncoder)):
+        raise NotImplementedError(
+            f"align_at=encoder needs an encoder in stages like nnU-Net's own or TransUNet3D's, got {type(encoder).__name__}:"
+            " align at the bottleneck or the output."
+        )
+    stem = getattr(encoder, "stem", None)
+    x = x if stem is None else stem(x)
+    skips = []
+    for number, stage in enumerate(encoder.stages):
+        x = tap(number, stage(x))
+        skips.append(x)
+    return skips
+
+
+def first(tensors: list[Tensor], n: int | None) -> list[Tensor]:
+    """The first n samples of each, None for all; a slice of all would be copied."""
+    return tensors if n in (None, len(tensors[0])) else [tensor[:n] for tensor in tensors]
+
+
+def add_probe(features: Tensor, probe: Tensor | None) -> Tensor:
+    """Add a probe to the first samples, as many as it has."""
+    if probe is None:
+        return features
+    n, probe = len(probe), probe.to(features.dtype)
+    return features + probe if n == len(features) else torch.cat([features[:n] + probe, features[n:]])
 
 
 def with_feature_forward(network: nn.Module) -> nn.Module:
@@ -56,7 +133,22 @@ def _with_features(network_class: type[nn.Module]) -> type[nn.Module]:
 
 
 def bottleneck_shape(network: FeatureForward, input_channels: int, patch_size: Sequence[int]) -> torch.Size:
-    """(C', ...) of the bottleneck for one patch, found without computing: the encoder runs on the meta device."""
-    encoder = copy.deepcopy(network.encoder).to("meta").eval()
+    """(C', ...) of the bottleneck for one patch, see `feature_shape`."""
+    return feature_shape(network, BOTTLENECK, input_channels, patch_size)
+
+
+def feature_shape(network: FeatureForward, place: str, input_channels: int, patch_size: Sequence[int]) -> torch.Size:
+    """(C', ...) of the features for one patch, found without computing: the network runs on the meta device.
+
+    Raises:
+        NotImplementedError: no stage of the encoder lies between the first and the bottleneck.
+    """
+    image = torch.empty(1, input_channels, *patch_size, device="meta")
     with torch.no_grad():
-        return encoder(torch.empty(1, input_channels, *patch_size, device="meta"))[-1].shape[1:]
+        if place == OUTPUT:
+            logits = copy.deepcopy(network).to("meta").eval()(image)
+            return (logits[0] if isinstance(logits, (list, tuple)) else logits).shape[1:]
+        skips, features = encode(copy.deepcopy(network.encoder).to("meta").eval(), image, place, None)
+    if place == ENCODER and len(skips) < ENCODER_STAGE + 2:
+        raise NotImplementedError(f"align_at=encoder needs an encoder of three stages or more, got {len(skips)}: align at the bottleneck.")
+    return features.shape[1:]

@@ -1,4 +1,4 @@
-"""Bottleneck features of whole scans from trained networks: the same patches for every network, drawn alike in every domain."""
+"""Features of whole scans from trained networks: the same patches for every network, drawn alike in every domain."""
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nnunet_da.adaptation import pool_features
 from nnunet_da.settings import PLANS_KEY
+from nnunet_da.training.alignment import Alignment
 from nnunet_da.training.checkpoint import load_weights
+from nnunet_da.training.features import BOTTLENECK
 from nnunet_da.training.loaders import PADDING_LABEL
 from nnunet_da.training.trainer import DomainAdaptationTrainer
 
-__all__ = ["PADDING_LABEL", "Scan", "case_features", "cut_patches", "trained_network"]
+__all__ = ["PADDING_LABEL", "Alignment", "Scan", "case_features", "cut_patches", "trained_network"]
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,18 @@ def case_features(
     patch_size: Sequence[int],
     *,
     patches: int,
-    pooling: str,
+    alignment: Alignment,
     seed: int,
     device: torch.device,
     batch_size: int = 2,
 ) -> dict[str, NDArray[np.float32]]:
-    """Pooled bottleneck features, the mean of a case's patches, with padding left out.
+    """Pooled features, the mean of a case's patches, with padding left out.
 
     Args:
-        networks: name -> network with an `encoder`.
+        networks: name -> network with an `encoder`, as `trained_network` gives it.
         patch_size: voxels, two axes for 2d networks.
         patches: drawn per case, anywhere in it, from (seed, name) alone.
-        pooling: as in `pool_features`.
+        alignment: whose features, and how they are pooled.
         batch_size: patches at a time.
 
     Returns:
@@ -84,7 +85,7 @@ def case_features(
         data, inside = (torch.from_numpy(part) for part in cut_patches(scan, patch_size, patches, rng))
         for name, network in networks.items():
             pooled = [
-                _encode(network, batch.to(device), mask.to(device), pooling)
+                _pooled(network, batch.to(device), mask.to(device), alignment)
                 for batch, mask in zip(data.split(batch_size), inside.split(batch_size), strict=True)
             ]
             found[name].append(torch.cat(pooled).mean(dim=0).cpu().numpy())
@@ -113,6 +114,10 @@ def cut_patches(
 
 
 @torch.inference_mode()
-def _encode(network: nn.Module, data: torch.Tensor, inside: torch.Tensor, pooling: str) -> torch.Tensor:
-    features = network.encoder(data)[-1]  # type: ignore[operator]
-    return pool_features(features.float(), inside, pooling)
+def _pooled(network: nn.Module, data: torch.Tensor, inside: torch.Tensor, alignment: Alignment) -> torch.Tensor:
+    output = None
+    if alignment.place == BOTTLENECK and not alignment.decodes_all:
+        features = network.encoder(data)[-1]  # type: ignore[operator]  # the decoder has nothing to say
+    else:
+        _, features, output = alignment.forward(network, data)
+    return alignment.pool(alignment.maps(features.float()), output, inside)

@@ -36,5 +36,5 @@ def probe_alignment(trainer: DomainAdaptationTrainer, batches: int, permutations
 
 
 def _pooled(trainer: DomainAdaptationTrainer, batch: dict[str, Any]) -> tuple[DomainBatch, DomainBatch]:
-    _, features = trainer.network(trainer._images(batch), n_labelled=len(batch["data"]), with_features=True)
-    return trainer.domain_batches(features.float(), batch)
+    _, features, output = trainer.alignment.forward(trainer.network, trainer._images(batch), len(batch["data"]))
+    return trainer.domain_batches(features.float(), batch, output)

@@ -1,13 +1,14 @@
-"""DomainAdaptationTrainer: stock nnU-Net training plus alignment of two domains' bottleneck features."""
+"""DomainAdaptationTrainer: stock nnU-Net training plus alignment of two domains' features."""
 
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_da.training.alignment import Alignment
 from nnunet_da.training.batch import DomainBatch, domain_batch
 from nnunet_da.training.distributed import broadcast_module, check_ranks, joint_batch, joint_norms
-from nnunet_da.training.features import FeatureForward, bottleneck_shape, with_feature_forward
+from nnunet_da.training.features import FeatureForward, feature_shape, with_feature_forward
 from nnunet_da.training.randomness import Stream
 from nnunet_da.training.supervised import SupervisedTrainer
 
@@ -15,9 +16,10 @@ from nnunet_da.training.supervised import SupervisedTrainer
 class DomainAdaptationTrainer(SupervisedTrainer):
     """Trains on a labelled source and, where the method has alignment terms, on the scans of an unlabelled target.
 
-    One step: source and target patches in one forward (encoder on all, decoder on the source), the supervised loss on the source, and
-    the alignment terms in float32 on the bottleneck of samples that were drawn alike. A method is a subclass that names its `terms` and
-    computes them in `adaptation_losses`; without terms no target file is ever opened. Weights and schedules come from the plans.
+    One step: source and target patches in one forward (encoder on all, decoder on the source, and on the target where the settings align
+    what it says), the supervised loss on the source, and the alignment terms in float32 on features of samples that were drawn alike. A
+    method is a subclass that names its `terms` and computes them in `adaptation_losses`; without terms no target file is ever opened.
+    Weights and schedules come from the plans.
     """
 
     observed: tuple[str, ...] = ()
@@ -60,31 +62,39 @@ class DomainAdaptationTrainer(SupervisedTrainer):
         super().initialize()
         network, planned = cast(FeatureForward, self._bare_network()), self.configuration_manager
         check_ranks(planned.batch_size, planned.batch_dice, self.enable_deep_supervision, len(getattr(network.decoder, "seg_layers", ())))
-        self._bottleneck = bottleneck_shape(network, self.num_input_channels, self.configuration_manager.patch_size)
+        self._feature_shape = feature_shape(network, self.alignment.place, self.num_input_channels, planned.patch_size)
         if self.terms:
-            num_features = self._bottleneck[0] * (2 if self.settings.pooling == "mean_std" else 1)
+            num_features = self.alignment.width(self._feature_shape[0], self.label_manager.num_segmentation_heads)
             self.heads = nn.ModuleDict(self.build_heads(num_features)).to(self.device)
             broadcast_module(self.heads)
         if len(self.heads):
             head_lr = self.settings.head_lr or self.initial_lr
             self.heads_optimizer = torch.optim.AdamW(self.heads.parameters(), head_lr, weight_decay=1e-2)
 
+    @property
+    def alignment(self) -> Alignment:
+        """What is aligned; without terms nothing is, and the step is stock's."""
+        if not self.terms:
+            return Alignment()
+        return Alignment(self.settings.align_at, self.settings.pooling, self.label_manager.has_regions)
+
     # --- the step ---------------------------------------------------------------------------------------------------------------------
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         batch = batch | {key: self._to_device(batch[key]) for key in ("data", "data_target", "target") if key in batch}
         images, n_source = self._images(batch), len(batch["data"])
-        probe = torch.zeros(n_source, *self._bottleneck, device=self.device, requires_grad=True)
+        n_probed = self.alignment.probed(n_source, len(images))
+        probe = torch.zeros(n_probed, *self._feature_shape, device=self.device, requires_grad=True)
         self._seed(Stream.STEP)
         self._zero_grad()
         with self._autocast():
-            logits, features = self.network(images, n_labelled=n_source, with_features=True, probe=probe)
+            logits, features, output = self.alignment.forward(self.network, images, n_source, probe)
             seg_loss = self.loss(logits, batch["target"])
         losses, total, gradients = {"seg": seg_loss}, seg_loss, {}
         if self.terms:
             self._seed(Stream.ALIGNMENT)
             features = features.to(torch.promote_types(features.dtype, torch.float32))
-            losses |= self._alignment(features, batch)
+            losses |= self._alignment(features, batch, output)
             for term in self.terms:
                 weighted = self.settings.weight(term) * losses[term]
                 (gradients[term],) = torch.autograd.grad(weighted, features, retain_graph=True)
@@ -100,20 +110,29 @@ class DomainAdaptationTrainer(SupervisedTrainer):
         """Share of the training that is done, in [0, 1)."""
         return min(1.0, self.steps_done / (self.num_epochs * self.settings.iterations_per_epoch))
 
-    def domain_batches(self, features: Tensor, batch: dict[str, Any]) -> tuple[DomainBatch, DomainBatch]:
-        """What the terms see of (B, C', ...) bottleneck features: samples drawn alike, not source samples with forced foreground.
+    def domain_batches(self, features: Tensor, batch: dict[str, Any], output: Tensor | None = None) -> tuple[DomainBatch, DomainBatch]:
+        """What the terms see of (B, C', ...) features: samples drawn alike, not source samples with forced foreground.
 
         With several GPUs those of all of them.
-        """
-        n_source, pooling = len(batch["data"]), self.settings.pooling
-        n_random = round(n_source * (1 - self.oversample_foreground_percent))
-        inside_source, inside_target = self._inside(batch["data"][:n_random]), self._inside(batch["data_target"])
-        source = domain_batch(features[:n_random], inside_source, pooling, list(batch["keys"])[:n_random])
-        target = domain_batch(features[n_source:], inside_target, pooling, list(batch["keys_target"]))
-        return joint_batch(source), joint_batch(target)
 
-    def _alignment(self, features: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        losses = self.adaptation_losses(*self.domain_batches(features, batch))
+        Args:
+            features: of the source's samples, then of the target's.
+            output: (B, K, ...) their full-resolution logits, where pooling asks for them.
+        """
+        n_source = len(batch["data"])
+        random, target = slice(round(n_source * (1 - self.oversample_foreground_percent))), slice(n_source, None)
+
+        def domain(samples: slice, data: Tensor, cases: list[str]) -> DomainBatch:
+            seen = None if output is None else output[samples]
+            return joint_batch(domain_batch(self.alignment, features[samples], seen, self._inside(data), cases))
+
+        return (
+            domain(random, batch["data"][random], list(batch["keys"])[random]),
+            domain(target, batch["data_target"], list(batch["keys_target"])),
+        )
+
+    def _alignment(self, features: Tensor, batch: dict[str, Any], output: Tensor | None) -> dict[str, Tensor]:
+        losses = self.adaptation_losses(*self.domain_batches(features, batch, output))
         if set(losses) != set(self.terms):
             raise ValueError(f"{type(self).__name__} names the terms {self.terms}, but adaptation_losses returned {tuple(losses)}.")
         return losses
@@ -147,7 +166,7 @@ class DomainAdaptationTrainer(SupervisedTrainer):
 
     @property
     def step_curve_names(self) -> list[str]:
-        """Curves of this method: every loss term, the gradient each sends to the encoder's output, and what it observes."""
+        """Curves of this method: every loss term, the gradient each sends to the features that are aligned, and what it observes."""
         losses = [f"loss_{term}" for term in ("seg", *self.terms)]
         gradients = [f"gradient_{term}" for term in ("seg", *self.terms)]
         return losses + gradients + list(self.observed if self.terms else ())

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from nnunet_da.errors import UserError
-from nnunet_da.training.held_out_features import Scan, case_features, cut_patches, trained_network
+from nnunet_da.training.held_out_features import Alignment, Scan, case_features, cut_patches, trained_network
 
 
 def scan(shape, name="d/case"):
@@ -43,7 +43,7 @@ class Mean(nn.Module):
 
 
 def features(scans, patch_size=(4, 4, 4), **options):
-    given = {"patches": 3, "pooling": "mean", "seed": 0, "device": torch.device("cpu")} | options
+    given = {"patches": 3, "alignment": Alignment(), "seed": 0, "device": torch.device("cpu")} | options
     return case_features({"net": Mean()}, scans, patch_size, **given)["net"]
 
 

@@ -1,6 +1,7 @@
 """Every trainer on every network we ship: the gradient of one real step equals what its terms say, term by term."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from nnunet_da.adaptation import mmd
+from nnunet_da.training.alignment import Alignment
 
 TRANSUNET, STOCK, RESENC = "PFDAformerDemoPlans", "UDAPlans", "UDAResEncMPlans"
 TERMS = {"": ("adv", "mmd"), "_GRL_MMD": ("adv", "mmd"), "_GRL": ("adv",), "_MMD": ("mmd",), "_SourceOnly": ()}
@@ -134,4 +136,104 @@ def test_logits_are_bitwise_those_of_the_plain_network(make_trainer, plans):
     for a, b, c in zip(*(v if isinstance(v, (list, tuple)) else [v] for v in (expected, through_stock_call, with_features)), strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
-    assert features.shape[1:] == trainer._bottleneck
+    assert features.shape[1:] == trainer._feature_shape
+
+
+# --- aligned elsewhere, or class by class
+
+PLACES = [("encoder", "mean_std"), ("encoder", "class_mean"), ("bottleneck", "class_mean"), ("output", "mean"), ("output", "mean_std")]
+
+
+def class_means_by_hand(features, logits, inside):
+    """Mean of the features over the cells, each weighing what of its scan is predicted to be the class; rare classes drawn to the mean."""
+    probabilities = torch.softmax(logits.detach(), 1)
+    mean = pooled_by_hand(features, inside)[:, : features.shape[1]]
+    parts = []
+    for label in range(probabilities.shape[1]):
+        share = functional.interpolate(probabilities[:, label : label + 1] * inside, size=features.shape[2:], mode="area")
+        share = share / functional.interpolate(inside, size=features.shape[2:], mode="area").sum((2, 3, 4), keepdim=True)
+        parts.append(((features * share).sum((2, 3, 4)) + 1e-3 * mean) / (share.sum((2, 3, 4)) + 1e-3))
+    return torch.cat(parts, 1)
+
+
+def losses_by_hand(trainer, network, heads, batch, align_at, pooling):
+    """name -> (loss, features), from the network's two parts alone: everything is decoded, the supervised loss is the source's."""
+    channels, n = trainer.num_input_channels, len(batch["data"])
+    skips = list(network.encoder(torch.cat([batch["data"], batch["data_target"]])[:, :channels]))
+    decoded = align_at == "output" or pooling == "class_mean"
+    logits = network.decoder(skips if decoded else [skip[:n] for skip in skips])
+    scales = logits if isinstance(logits, list) else [logits]
+    places = {"bottleneck": skips[-1], "encoder": skips[1], "output": scales[0]}
+    features = places[align_at]
+    labelled = [scale[:n] for scale in scales]
+    losses = {"seg": trainer.loss(labelled if isinstance(logits, list) else labelled[0], batch["target"])}
+    drawn_alike = round(n * (1 - trainer.oversample_foreground_percent))
+    pooled = []
+    for samples, data in ((slice(drawn_alike), batch["data"][:drawn_alike]), (slice(n, None), batch["data_target"])):
+        maps = torch.softmax(features[samples], 1) if align_at == "output" else features[samples]
+        if pooling == "class_mean":
+            pooled.append(class_means_by_hand(maps, scales[0][samples], data[:, channels:]))
+        else:
+            both = pooled_by_hand(maps, data[:, channels:])
+            pooled.append(both if pooling == "mean_std" else both[:, : maps.shape[1]])
+    guesses = [heads["domain_classifier"](part) for part in pooled]
+    truths = [torch.full((len(part),), domain, dtype=torch.long) for domain, part in enumerate(pooled)]
+    losses["adv"] = sum(functional.cross_entropy(*pair) for pair in zip(guesses, truths, strict=True)) / 2
+    losses["mmd"] = mmd(*pooled)
+    return losses, features
+
+
+@pytest.mark.parametrize(("align_at", "pooling"), PLACES)
+@pytest.mark.parametrize("plans", [STOCK, RESENC, TRANSUNET, "batch_norm"])
+def test_every_weight_receives_its_gradient_wherever_features_are_aligned(make_trainer, two_centres, plans, align_at, pooling):
+    """Also where a batch norm lets the supervised loss of source samples reach the target's features."""
+    changes = WEIGHTS | {"align_at": align_at, "pooling": pooling, "deep_supervision": plans != TRANSUNET}
+    trainer = make_trainer("nnUNetTrainer_UDA_GRL_MMD", with_batch_norm(two_centres) if plans == "batch_norm" else plans, **changes)
+    batch = next(trainer.get_dataloaders()[0])
+    trainer.heads.eval()
+    network, heads = copy.deepcopy(trainer.network), copy.deepcopy(trainer.heads)
+    numbers = trainer.train_step(copy.deepcopy(batch))
+
+    losses, features = losses_by_hand(trainer, network, heads, batch, align_at, pooling)
+    factors = {"seg": 1.0, "adv": -WEIGHTS["w_adv"] * WEIGHTS["grl_lambda_max"], "mmd": WEIGHTS["w_mmd"]}
+    weights = list(network.parameters())
+    gradients = {
+        term: torch.autograd.grad(factors[term] * loss, [*weights, features], retain_graph=True, allow_unused=True, materialize_grads=True)
+        for term, loss in losses.items()
+    }
+    received = [torch.zeros_like(p) if p.grad is None else p.grad for p in trainer.network.parameters()]
+    scale = torch.cat([gradient.flatten() for gradient in received]).norm()
+    for (name, _), gradient, *parts in zip(network.named_parameters(), received, *(g[:-1] for g in gradients.values()), strict=True):
+        assert (gradient - sum(parts)).norm() < 5e-4 * max(gradient.norm(), 1e-2 * scale), name
+    for term, loss in losses.items():
+        assert_close(torch.tensor(numbers[f"loss_{term}"]), loss.detach(), rtol=1e-4, atol=1e-5)
+        assert numbers[f"gradient_{term}"] == pytest.approx(gradients[term][-1].norm().item(), rel=2e-3), term
+        assert torch.cat([g.flatten() for g in gradients[term][:-1]]).norm() > 2.5e-3 * scale, f"{term} could vanish unnoticed"
+
+
+def with_batch_norm(two_centres):
+    file = two_centres / "nnUNet_preprocessed" / "Dataset101_A" / "UDAPlans.json"
+    plans = json.loads(file.read_text()) | {"plans_name": "UDABatchNorm"}
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["norm_op"] = "torch.nn.modules.batchnorm.BatchNorm3d"
+    file.with_name("UDABatchNorm.json").write_text(json.dumps(plans))
+    return "UDABatchNorm"
+
+
+@pytest.mark.parametrize("plans", [STOCK, TRANSUNET])
+def test_class_means_leave_the_decoder_alone(make_trainer, plans):
+    """What is predicted decides where features are averaged; it is not itself pulled at."""
+    trainer = make_trainer("nnUNetTrainer_UDA_MMD", plans, w_mmd=0.4, pooling="class_mean", deep_supervision=plans != TRANSUNET)
+    batch = next(trainer.get_dataloaders()[0])
+    images = trainer._images(batch)
+    _, features, output = trainer.alignment.forward(trainer.network, images, len(batch["data"]))
+    assert len(output) == len(images)
+    loss = trainer._alignment(features, batch, output)["mmd"]
+    found = torch.autograd.grad(loss, list(trainer.network.decoder.parameters()), allow_unused=True, retain_graph=True)
+    assert all(gradient is None or not gradient.any() for gradient in found)
+    assert torch.autograd.grad(loss, features)[0].any()
+
+
+def test_source_only_ignores_where_others_align(make_trainer):
+    trainer = make_trainer("nnUNetTrainer_UDA_SourceOnly", STOCK, align_at="encoder", pooling="class_mean")
+    assert trainer.alignment == Alignment()
+    assert trainer.train_step(next(trainer.get_dataloaders()[0]))["gradient_seg"] > 0

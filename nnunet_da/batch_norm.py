@@ -2,8 +2,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +91,8 @@ def adapt_model(request: AdaptationRequest) -> AdaptedModel:
     cases = _chosen(sorted(target.training_images()), request.cases)
     with tempfile.TemporaryDirectory(prefix=".nnunet-da-adapt-", dir=first_existing(place.parent.absolute())) as temporary:
         scratch = Path(temporary)
-        with _scans(run, target, cases, request.processes, scratch) as (scans, from_cache):
-            adapted = _write(scratch / "model", run, scans, cases, request, from_cache)
+        scans, from_cache = _scans(run, target, cases, request.processes, scratch)
+        adapted = _write(scratch / "model", run, scans, cases, request, from_cache)
         put(scratch / "model", place, scratch)
     return AdaptedModel(place, tuple(run.checkpoints), adapted["layers"], adapted["patches"], tuple(cases), from_cache)
 
@@ -129,8 +127,7 @@ def _chosen(cases: list[str], most: int | None) -> list[str]:
     return [cases[index * len(cases) // most] for index in range(most)]
 
 
-@contextmanager
-def _scans(run: Run, target: RawDataset, cases: list[str], processes: int, scratch: Path) -> Iterator[tuple[Any, bool]]:
+def _scans(run: Run, target: RawDataset, cases: list[str], processes: int, scratch: Path) -> tuple[Any, bool]:
     """The preprocessed scans, as nnU-Net's dataset: of the cache that `nnunet-da preprocess` made, else preprocessed for the time being."""
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -140,13 +137,12 @@ def _scans(run: Run, target: RawDataset, cases: list[str], processes: int, scrat
     try:
         cache = target_cache(run.plans["dataset_name"], target.name, configuration)
         cache.check(run.plans, configuration)
-        yield nnUNetDatasetBlosc2(str(cache.folder), cases), True
-        return
+        return nnUNetDatasetBlosc2(str(cache.folder), cases), True
     except UserError as error:
         print(f"no target cache is used ({error}): preprocessing {len(cases)} scan(s) for the time being")
     images = {case: files for case, files in target.training_images().items() if case in cases}
     preprocess_scans(images, scratch / "scans", run.plans, name, run.description, processes, f"Preprocessing target {target.name}")
-    yield nnUNetDatasetBlosc2(str(scratch / "scans"), cases), False
+    return nnUNetDatasetBlosc2(str(scratch / "scans"), cases), False
 
 
 def _write(folder: Path, run: Run, scans: Any, cases: list[str], request: AdaptationRequest, from_cache: bool) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def model(centres_copy: Path, make_trainer) -> Path:
     for layer in trainer.network.decoder.seg_layers:
         torch.nn.init.normal_(layer.weight, std=3.0)
     folder = Path(trainer.output_folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     trainer.save_checkpoint(str(folder / "checkpoint_final.pth"))
     for name, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
         (folder.parent / f"{name}.json").write_text(json.dumps(content))

@@ -28,6 +28,7 @@ class AdaptationSettings:
         mmd_bandwidths: kernel widths as printed in the paper, or the ladder of deep adaptation networks.
         align_at: the features that are aligned: bottleneck, an earlier stage of the encoder (the second), or the decoder's output.
         pooling: what of them enters the alignment: their spatial mean, mean and standard deviation, or a mean within each predicted class.
+        shuffle_domains: deal the aligned samples out to the domains at random, a negative control: alignment without its information.
         mask_padding: leave padded voxels out of the pooled features.
         seg_mix: share of the focal loss (PF-DAformer Eq. 17), for trainers that use it.
         focal_gamma: focusing exponent.
@@ -63,6 +64,7 @@ class AdaptationSettings:
     mmd_bandwidths: Literal["paper", "dan"] = "paper"
     align_at: Literal["bottleneck", "encoder", "output"] = "bottleneck"
     pooling: Literal["mean", "mean_std", "class_mean"] = "mean"
+    shuffle_domains: bool = False
     mask_padding: bool = True
     seg_mix: float = 0.4
     focal_gamma: float = 2.0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_da.training.alignment import Alignment
-from nnunet_da.training.batch import DomainBatch, domain_batch
+from nnunet_da.training.batch import DomainBatch, domain_batch, shuffled
 from nnunet_da.training.distributed import broadcast_module, check_ranks, joint_batch, joint_norms
 from nnunet_da.training.features import FeatureForward, feature_shape, with_feature_forward
 from nnunet_da.training.randomness import Stream
@@ -132,7 +132,8 @@ class DomainAdaptationTrainer(SupervisedTrainer):
         )
 
     def _alignment(self, features: Tensor, batch: dict[str, Any], output: Tensor | None) -> dict[str, Tensor]:
-        losses = self.adaptation_losses(*self.domain_batches(features, batch, output))
+        domains = self.domain_batches(features, batch, output)
+        losses = self.adaptation_losses(*(shuffled(*domains) if self.settings.shuffle_domains else domains))
         if set(losses) != set(self.terms):
             raise ValueError(f"{type(self).__name__} names the terms {self.terms}, but adaptation_losses returned {tuple(losses)}.")
         return losses

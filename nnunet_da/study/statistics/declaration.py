@@ -94,6 +94,7 @@ class Declaration:
         for name, default in defaults.items():
             object.__setattr__(self, name, getattr(self, name) or default)
         object.__setattr__(self, "margins", dict(self.margins))
+        object.__setattr__(self, "label", str(self.label))  # YAML reads a key as a number
 
     def _check_arms(self) -> None:
         if not self.baseline:
@@ -121,9 +122,9 @@ class Declaration:
             raise UserError(f"metrics with a better end were expected (dice, asd_mm, ...), got {', '.join(undirected)}: leave them out.")
         numbers = {"smallest_gain": self.least_gain, **{f"margin of {metric}": margin for metric, margin in self.margins.items()}}
         for name, value in numbers.items():
-            if not value > 0:
-                raise UserError(f"the {name} must be above 0, got {value}: state it in the metric's own unit.")
-        if not 0 < self.alpha < 0.5:
+            if not isinstance(value, (int, float)) or not value > 0:
+                raise UserError(f"the {name} must be a number above 0, got {value!r}: state it in the metric's own unit.")
+        if not isinstance(self.alpha, float) or not 0 < self.alpha < 0.5:
             raise UserError(f"alpha must lie between 0 and 0.5, got {self.alpha}: 0.05 is usual.")
 
 

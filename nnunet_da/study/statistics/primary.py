@@ -7,13 +7,14 @@ import numpy as np
 
 from nnunet_da.evaluation.seeds import two_level_interval
 from nnunet_da.evaluation.statistics import UNDEFINED, direction
+from nnunet_da.study.statistics.arms import failure_metric
 from nnunet_da.study.statistics.contrasts import interval_over_cases
 from nnunet_da.study.statistics.crossed import Estimate, difference
 from nnunet_da.study.statistics.declaration import Declaration, unit_of
 from nnunet_da.study.statistics.failures import Failures, compare_failures
 from nnunet_da.study.statistics.mixed_model import MixedModel, fit_mixed_model
 from nnunet_da.study.statistics.ranks import Superiority, superiority
-from nnunet_da.study.statistics.values import Cube, StudyValues
+from nnunet_da.study.statistics.values import StudyValues
 
 HELPED, HARMED, NO_HELP, CANNOT_TELL = "helped", "harmed", "did not help", "cannot tell"
 
@@ -95,7 +96,7 @@ def answer_primary(values: StudyValues, declaration: Declaration, label: str, *,
         n_left_out=left_out,
         ranks=ranks,
         mixed_model=fit_mixed_model(baseline, method, estimate.df, paired=cube.paired),
-        failures=_failures(cube, declaration.alpha),
+        failures=_failures(values, declaration, label),
     )
 
 
@@ -118,5 +119,9 @@ def judge(estimate: Estimate, share: float, left_out: int, metric: str, least_ga
     return kind, f"the interval holds both no gain and one of {least_gain:g}, which would matter" if kind == CANNOT_TELL else ""
 
 
-def _failures(cube: Cube, alpha: float) -> Failures:
-    return compare_failures(cube.values[0], cube.values[1], paired=cube.paired, alpha=alpha)
+def _failures(values: StudyValues, declaration: Declaration, label: str) -> Failures:
+    """Of the primary pair; by a distance, even where the endpoint is an overlap, which is defined for a model that found nothing."""
+    metric = failure_metric(declaration, values.metrics(declaration.primary_target, label))
+    cube = values.cube((declaration.baseline, declaration.primary_method), declaration.primary_target, label, metric)
+    assert cube is not None  # the endpoint has one, and runs are scored alike
+    return compare_failures(cube.values[0], cube.values[1], paired=cube.paired, alpha=declaration.alpha)

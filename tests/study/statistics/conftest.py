@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nnunet_da.study.statistics.analysis import StudyAnswer, analyse
 from nnunet_da.study.statistics.declaration import Declaration
 
 ASD = {"source_only": 2.0, "zero_weight": 1.9, "grl": 1.5, "mmd": 1.85, "oracle": 1.0}  # mm, on the target
@@ -47,12 +48,26 @@ def draw() -> Callable[..., np.ndarray]:
 def make_values() -> Callable[..., pd.DataFrame]:
     """The long table of a study of five arms, source A, target B; grl is better than zero_weight by 0.4 mm of ASD, the source is alike."""
 
-    def make(asd=None, seeds=3, cases=12, folds=1, failed=(), rng_seed=0):
+    def make(asd=None, seeds=3, cases=8, folds=1, failed=(), rng_seed=0):
         return study_values(ASD if asd is None else asd, seeds, cases, folds, failed, rng_seed)
 
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def declaration() -> Declaration:
     return Declaration(arms=tuple(ASD), methods=("grl", "mmd"), source="A", targets=("B",))
+
+
+@pytest.fixture(scope="session")
+def analysed(make_values, declaration) -> Callable[..., StudyAnswer]:
+    """The answer to `make_values(...)`, computed once; not to be changed."""
+    known: dict[str, StudyAnswer] = {}
+
+    def get(*values, **options) -> StudyAnswer:
+        key = repr((values, options))
+        if key not in known:
+            known[key] = analyse(make_values(*values, **options), declaration, resamples=200)
+        return known[key]
+
+    return get

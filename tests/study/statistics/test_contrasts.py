@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,8 +17,8 @@ def row(table: pd.DataFrame, **where) -> pd.Series:
     return found.iloc[0]
 
 
-def test_every_arm_is_held_against_the_baseline_with_its_role(make_values, declaration):
-    table = analyse(make_values(GOOD), declaration, resamples=200).contrasts
+def test_every_arm_is_held_against_the_baseline_with_its_role(analysed):
+    table = analysed(GOOD).contrasts
     assert len(table) == 4 * 2 * 3  # arms, domains, metrics
     assert row(table, arm="grl", domain="B", metric="asd_mm")["role"] == "primary"
     assert row(table, arm="grl", domain="B", metric="dice")["role"] == "secondary"
@@ -24,8 +26,8 @@ def test_every_arm_is_held_against_the_baseline_with_its_role(make_values, decla
     assert row(table, arm="oracle", domain="B", metric="asd_mm")["role"] == "reference"
 
 
-def test_signs_and_who_is_better(make_values, declaration):
-    table = analyse(make_values(GOOD), declaration, resamples=200).contrasts
+def test_signs_and_who_is_better(analysed):
+    table = analysed(GOOD).contrasts
     found = row(table, arm="grl", domain="B", metric="asd_mm")
     assert found["difference"] == pytest.approx(found["mean_arm"] - found["mean_baseline"])
     assert found["difference"] < 0
@@ -34,8 +36,8 @@ def test_signs_and_who_is_better(make_values, declaration):
     assert row(table, arm="grl", domain="A", metric="dice")["better"] == ""
 
 
-def test_holm_runs_over_the_rest_with_margins_of_other_methods(make_values, declaration):
-    answer = analyse(make_values(GOOD), declaration, resamples=200)
+def test_holm_runs_over_the_rest_with_margins_of_other_methods(analysed):
+    answer = analysed(GOOD)
     second = answer.contrasts[answer.contrasts["role"] == "secondary"]
     third = answer.non_inferiority[answer.non_inferiority["role"] == "secondary"]
     assert (len(second), len(third)) == (5, 2)
@@ -45,23 +47,21 @@ def test_holm_runs_over_the_rest_with_margins_of_other_methods(make_values, decl
     assert answer.contrasts.loc[answer.contrasts["role"] != "secondary", "p_holm"].isna().all()
 
 
-def test_the_order_lets_the_rest_be_claimed_when_the_first_steps_are_shown(make_values, declaration):
-    answer = analyse(make_values(GOOD, seeds=5), declaration, resamples=200)
+def test_the_order_lets_the_rest_be_claimed_when_the_first_steps_are_shown(analysed):
+    answer = analysed(GOOD, seeds=5)
     assert row(answer.contrasts, arm="grl", domain="B", metric="asd_mm")["claim"] == "shown"
     gates = answer.non_inferiority[answer.non_inferiority["role"] == "source check"]
     assert list(gates["claim"]) == ["not shown", "shown"] or list(gates["claim"]) == ["shown", "shown"]
 
 
-def test_without_the_primary_contrast_nothing_later_is_reached(make_values, declaration):
-    answer = analyse(make_values(GOOD | {"grl": 1.9}), declaration, resamples=200)
+def test_without_the_primary_contrast_nothing_later_is_reached(analysed):
+    answer = analysed(GOOD | {"grl": 1.9})
     assert row(answer.contrasts, arm="grl", domain="B", metric="asd_mm")["claim"] == "not shown"
     assert set(answer.contrasts.loc[answer.contrasts["role"] == "secondary", "claim"]) == {"not reached"}
     assert set(answer.non_inferiority["claim"]) == {"not reached"}
 
 
 def test_wide_margins_are_kept_and_the_rest_is_tested(make_values, declaration):
-    from dataclasses import replace
-
     wide = replace(declaration, margins={"dice": 0.05, "hd95_mm": 2.0})
     answer = analyse(make_values(GOOD, seeds=5), wide, resamples=200)
     assert set(answer.non_inferiority["verdict"]) == {"non-inferior"}

@@ -24,6 +24,10 @@ def test_without_zero_weight_the_baseline_is_source_only_and_without_an_oracle_t
     assert found.oracle == ""
 
 
+def test_a_label_may_be_a_number():
+    assert Declaration(**PLAIN, label=2).label == "2"
+
+
 def test_survives_json():
     found = Declaration(**PLAIN, endpoint="dice", smallest_gain=0.01, label="2", alpha=0.1, margins={"dice": 0.01})
     assert Declaration.from_json(json.loads(json.dumps(found.to_json()))) == found
@@ -41,8 +45,9 @@ def test_survives_json():
         ({"primary_target": "D"}, "primary_target must be one of B, C"),
         ({"source": "B"}, "must not be a target"),
         ({"endpoint": "volume_mm3"}, "better end"),
-        ({"margins": {"dice": 0}}, "margin of dice must be above 0"),
-        ({"smallest_gain": -1}, "smallest_gain must be above 0"),
+        ({"margins": {"dice": 0}}, "margin of dice must be a number above 0"),
+        ({"smallest_gain": -1}, "smallest_gain must be a number above 0"),
+        ({"margins": {"dice": "0.1 points"}}, "margin of dice must be a number"),
         ({"alpha": 5}, "alpha must lie between"),
         ({"oracle": "perfect"}, "oracle must be among the arms"),
     ],

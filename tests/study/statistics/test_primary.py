@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,9 +61,16 @@ def test_the_bootstrap_is_that_of_compare(make_values, declaration):
 
 def test_failures_leave_the_difference_and_stay_in_the_ranks(make_values, declaration):
     found = answer_primary(read_values(make_values(failed=("grl",)), declaration), declaration, "1", resamples=200)
-    assert (found.n_left_out, found.estimate.n_cases) == (1, 11)
+    assert (found.n_left_out, found.estimate.n_cases) == (1, 7)
     assert found.failures.failed_method == 3
-    assert found.ranks.share < 1 - 0.9 / 12
+    assert found.ranks.share < 1 - 0.9 / 8
+
+
+def test_an_overlap_as_endpoint_still_counts_failures_by_a_distance(make_values, declaration):
+    study = replace(declaration, endpoint="dice")
+    found = answer_primary(read_values(make_values(failed=("grl",)), study), study, "1", resamples=200)
+    assert (found.metric, found.unit, found.n_left_out) == ("dice", "fraction", 0)
+    assert found.failures.failed_method == 3
 
 
 def test_nobody_has_a_value(make_values, declaration):

@@ -45,5 +45,5 @@ def test_where_one_always_wins_nothing_is_left_to_test():
 
 def test_errs_as_rarely_as_it_says(draw):
     rng = np.random.default_rng(3)
-    p = [superiority(*draw(rng, 2, 3, 20, case=1, arm_case=0.2, run=0.2, rest=0.3), "dice").estimate.p for _ in range(1000)]
+    p = [superiority(*draw(rng, 2, 3, 20, case=1, arm_case=0.2, run=0.2, rest=0.3), "dice").estimate.p for _ in range(500)]
     assert 0.02 < np.mean(np.array(p) < 0.05) < 0.075

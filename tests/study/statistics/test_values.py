@@ -13,7 +13,7 @@ def without(values: pd.DataFrame, **where) -> pd.DataFrame:
 def test_a_cube_holds_every_value_in_its_place(make_values, declaration):
     values = make_values(seeds=2)
     cube = read_values(values.sample(frac=1, random_state=0), declaration).cube(("grl", "oracle"), "B", "1", "asd_mm")
-    assert cube.values.shape == (2, 2, 12)
+    assert cube.values.shape == (2, 2, 8)
     place = dict(arm="oracle", seed=1, domain="B", case=cube.cases[3], metric="asd_mm")
     expected = values[np.logical_and.reduce([values[column] == value for column, value in place.items()])]["value"].item()
     assert cube.values[1, 1, 3] == expected
@@ -40,8 +40,8 @@ def test_an_arm_without_any_run_has_no_cube(make_values, declaration):
 
 def test_defined_cases_are_those_with_a_value_in_every_run(make_values, declaration):
     cube = read_values(make_values(failed=("grl",)), declaration).cube(("grl", "mmd"), "B", "1", "asd_mm")
-    assert cube.values.shape[2] == 12
-    assert cube.defined.shape[2] == 11
+    assert cube.values.shape[2] == 8
+    assert cube.defined.shape[2] == 7
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from nnunet_da import paths
 from nnunet_da.datasets import RawDataset, read_json, write_json
 from nnunet_da.errors import UserError
+from nnunet_da.outputs import write_whole
 from nnunet_da.planning import check_plans
 from nnunet_da.planning_from_fingerprint import extract_fingerprint
 from nnunet_da.settings import PLANS_KEY
@@ -177,7 +178,7 @@ def _give_splits(dataset: RawDataset, splits: list[Split] | None) -> None:
     """Folds where training looks for them: the given ones, or the dataset's own that came with its scans."""
     file, own = _folder(dataset) / SPLITS, dataset.folder / SPLITS
     if splits is not None:
-        file.write_text(json.dumps(splits, indent=2) + "\n")
+        write_whole(file, json.dumps(splits, indent=2) + "\n")
     elif own.is_file() and not file.exists():
         shutil.copyfile(own, file)
 

@@ -165,6 +165,20 @@ def test_fourier_moves_the_mean_towards_the_target_whatever_its_sign():
     assert_close(style(image, inside, "").std(), image.std(), rtol=0.05, atol=0)
 
 
+def test_slices_are_restyled_too():
+    image, reference = torch.from_numpy(noise(0)[:, 0]), torch.from_numpy(noise(1, 1.0, 6.0)[:, 0])
+    labels = torch.zeros(1, 8, 8, dtype=torch.int16)
+    labels[:, :2] = -1
+    image[:, :2] = 0
+    dataset = RememberingDataset(Cases(a=noise(0)))
+    for style in (FourierStyle(References(reference), 0.2, 1.0), HistogramStyle(dataset.dataset, Cases(b=noise(1)))):
+        dataset.load_case("a")
+        result = Restyle(style, dataset, 1.0)(image=image.clone(), segmentation=labels)["image"]
+        assert result.shape == image.shape
+        assert not result[:, :2].any()
+        assert (result[:, 2:] != image[:, 2:]).any()
+
+
 def test_restyling_stands_between_geometry_and_intensity():
     spatial = SpatialTransform((4, 4), patch_center_dist_from_border=0, random_crop=False)
     transforms = ComposeTransforms([spatial, GaussianNoiseTransform()])

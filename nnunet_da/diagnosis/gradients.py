@@ -1,4 +1,4 @@
-"""Which term acted: the share of each weighted term in the gradient at the encoder's output, from the curves of a run."""
+"""Which term acted: the share of each weighted term in the gradient at the features that are aligned, from the curves of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class TermShare:
     """One term over the second half of the training.
 
     Attributes:
-        norm: median gradient norm at the encoder's output, weight and reversal strength included.
+        norm: median gradient norm at the features that are aligned, weight and reversal strength included.
         share: of the sum over all terms.
         ratio: to the supervised gradient; None where that is zero.
     """
@@ -81,7 +81,7 @@ def gradient_findings(shares: list[TermShare], weights: dict[str, float | None])
                 f"{name} sends {share.ratio:.2g} times the supervised gradient, which hardly acts: raise {setting} to adapt more."
             )
         elif share.ratio >= OVERWHELMS:
-            findings.append(f"{name} sends {share.ratio:.3g} times the supervised gradient and rules the bottleneck: lower {setting}.")
+            findings.append(f"{name} sends {share.ratio:.3g} times the supervised gradient and rules the features: lower {setting}.")
         elif share.ratio > LEADS:
             findings.append(f"{name} sends {share.ratio:.2g} times the supervised gradient: watch source validation, or lower {setting}.")
     return [finding[0].upper() + finding[1:] for finding in findings]

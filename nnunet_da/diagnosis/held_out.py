@@ -61,13 +61,13 @@ def held_out_cases(run: Run) -> HeldOut:
 
     Where these are fewer than five of the target, its training scans are taken too and the result says so.
     """
-    validation, test = _validation_cases(run), _test_cases(run.dataset_name)
+    validation, test = _validation_cases(run), raw_test_cases(run.dataset_name)
     notes = [f"source: {len(validation)} validation cases of fold {run.fold} and {len(test)} of imagesTs"]
     unseen: list[HeldOutCase] = []
     seen: list[HeldOutCase] = []
     for name, chosen in run.settings["target_datasets"].items():
         cached = _cached_cases(run, name)
-        unseen += _test_cases(name) + [case for case in cached if chosen is not None and case.case not in chosen]
+        unseen += raw_test_cases(name) + [case for case in cached if chosen is not None and case.case not in chosen]
         seen += [case for case in cached if chosen is None or case.case in chosen]
     transductive = len(unseen) < MIN_CASES and bool(seen)
     notes.append(f"target: {len(unseen)} scans that training never saw (imagesTs)")
@@ -139,7 +139,8 @@ def _cached_cases(run: Run, target: str) -> list[HeldOutCase]:
         return []
 
 
-def _test_cases(dataset: str) -> list[HeldOutCase]:
+def raw_test_cases(dataset: str) -> list[HeldOutCase]:
+    """Scans of a dataset's imagesTs, none where it is not at hand."""
     return [HeldOutCase(case, dataset, images) for case, images in _raw_images(dataset, "imagesTs").items()]
 
 

@@ -99,7 +99,7 @@ def _gradient_picture(diagnosis: Diagnosis) -> Picture | None:
             left.plot(norms.index, positive, color=colour, linewidth=1.8, marker=_few(norms), markersize=3.5, label=_term_name(term))
         left.set_yscale("log")
         left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        left.set_title("gradient norm at the encoder's output", fontsize=10)
+        left.set_title(f"gradient norm at {diagnosis.run.place}", fontsize=10)
         right.stackplot(shares.index, shares.T.to_numpy(), colors=[_term_colour(str(term)) for term in shares], alpha=0.9, linewidth=0)
         right.set_ylim(0, 1)
         right.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])

@@ -14,6 +14,7 @@ from nnunet_da.settings import PLANS_KEY, AdaptationSettings
 if TYPE_CHECKING:
     from nnunet_da.training.alignment import Alignment
 
+PLACES = {"bottleneck": "the encoder's output", "encoder": "the encoder's second stage", "output": "the network's output"}  # in words
 SOURCE_ONLY = "SourceOnly"  # a source-only trainer is named nnUNetTrainer_<family>_SourceOnly
 # settings that a source-only run ignores: they may differ between two comparable runs
 IGNORED_BY_SOURCE_ONLY = {
@@ -97,6 +98,11 @@ class Run:
 
         regions = any(isinstance(value, list) for value in self.dataset_json["labels"].values())
         return Alignment(self.settings["align_at"], self.settings["pooling"], regions)
+
+    @property
+    def place(self) -> str:
+        """Where the gradients of the curves were taken, in words; a source-only run takes them at the encoder's output."""
+        return PLACES["bottleneck" if self.is_source_only else self.settings["align_at"]]
 
     def weight(self, term: str) -> float | None:
         """Weight of an alignment term, None where the settings have no such weight."""

@@ -67,7 +67,7 @@ def _covariate_row(name: str, result: CovariateResult) -> str:
 
 
 def _gradients(diagnosis: Diagnosis) -> list[str]:
-    lines = ["Gradient at the encoder's output, median over the second half of the training"]
+    lines = [f"Gradient at {diagnosis.run.place}, median over the second half of the training"]
     if not diagnosis.shares:
         return [*lines, *_wrapped("not assessed: the run has no curves.csv")]
     lines.append(_row("", "norm", "share", "of supervised", ""))

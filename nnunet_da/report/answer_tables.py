@@ -91,7 +91,15 @@ def failure_table(study: Study, answer: Answer) -> Table | None:
         (place(study, domain, label), [_failure_row(row) for row in part.to_dict("records")])
         for (domain, label), part in rows.groupby(["domain", "label"], sort=False)
     ]
-    columns = ["Arm", "Failed", f"Failed, {rows['baseline'].iloc[0]}", "Of", "p (McNemar)", "p (each case once)", "Rate difference"]
+    columns = [
+        "Arm",
+        "Failed",
+        f"Failed, {rows['baseline'].iloc[0]}",
+        "Of",
+        "p (McNemar)",
+        "p (each case once)",
+        "Rate difference (% points)",
+    ]
     return Table("study_failures", "Failed segmentations: no distance is defined", columns, groups, numbers=answer.tables["failures"])
 
 
@@ -114,13 +122,13 @@ def _grouped(study: Study, rows: pd.DataFrame, make: Callable[[dict], Row]) -> l
 
 
 def _contrast_row(row: dict) -> Row:
-    unit, primary = row["unit"], row["role"] == PRIMARY
+    primary = row["role"] == PRIMARY
     mark = "" if not row["better"] else BETTER if row["better"] == row["arm"] else WORSE
     share = "–" if not np.isfinite(row["superiority"]) else f"{100 * row['superiority']:.0f} %"
     shares = f"{100 * row['superiority_low']:.0f} to {100 * row['superiority_high']:.0f} %" if np.isfinite(row["superiority_low"]) else ""
     cells = [
         _counts(row),
-        Cell(signed(row["difference"], unit), small=_interval_words(row), mark=mark),
+        _difference(row, mark),
         Cell(p_value(row["p"])),
         Cell(p_value(row["p_holm"])),
         Cell(share, small=shares),
@@ -153,10 +161,16 @@ def _gap_row(row: dict) -> Row:
 
 
 def _failure_row(row: dict) -> Row:
-    rate = f"{100 * row['rate_difference']:+.1f} %".replace("-", "−")
-    bounds = f"{100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f} %".replace("-", "−") if np.isfinite(row["ci_low"]) else ""
+    bounds = f"{_points(row['ci_low'])} to {_points(row['ci_high'])}" if np.isfinite(row["ci_low"]) else ""
     counts = [Cell(str(int(row[column]))) for column in ("failed_arm", "failed_baseline", "n")]
-    return Row(Cell(row["arm"]), [*counts, Cell(p_value(row["p_mcnemar"])), Cell(p_value(row["p_cases"])), Cell(rate, small=bounds)])
+    tests = [Cell(p_value(row[column])) for column in ("p_mcnemar", "p_cases")]
+    return Row(Cell(row["arm"]), [*counts, *tests, Cell(_points(row["rate_difference"]), small=bounds)])
+
+
+def _points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    text = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def _arm_row(row: dict) -> Row:
@@ -178,14 +192,12 @@ def _counts(row: dict) -> Cell:
     return Cell(f"{int(row['n_runs'])}, {int(row['n_cases'])}", warn=f"{left_out} left out" if left_out else "")
 
 
-def _interval_words(row: dict) -> str:
-    """The interval over trainings and cases; with one training the one over cases alone, named so."""
-    unit = row["unit"]
-    if np.isfinite(row["ci_low"]):
-        return f"{signed(row['ci_low'], unit)} to {signed(row['ci_high'], unit)}"
-    if np.isfinite(row["ci_low_cases"]):
-        return f"cases alone: {signed(row['ci_low_cases'], unit)} to {signed(row['ci_high_cases'], unit)}"
-    return ""
+def _difference(row: dict, mark: str) -> Cell:
+    """With its interval over trainings and cases; with one training the one over cases alone, named so."""
+    unit, whole = row["unit"], np.isfinite(row["ci_low"])
+    low, high = (row["ci_low"], row["ci_high"]) if whole else (row["ci_low_cases"], row["ci_high_cases"])
+    bounds = f"{signed(low, unit)} to {signed(high, unit)}" if np.isfinite(low) else ""
+    return Cell(signed(row["difference"], unit), small=bounds, warn="cases alone" if bounds and not whole else "", mark=mark)
 
 
 def _source_said(verdicts: Sequence[str]) -> tuple[str, str]:

@@ -160,7 +160,7 @@ def test_forest_of_one_training_says_that_it_is_over_cases(answered, bare_study)
     loaded = load_study(bare_study)
     assert forest_plots(loaded, loaded.answer)
     contrasts = answer_tables(loaded, loaded.answer)[0]
-    assert next(row for _, row in contrasts.rows).cells[1].small.startswith("cases alone: ")
+    assert next(row for _, row in contrasts.rows).cells[1].warn == "cases alone"
 
 
 def test_the_page_begins_with_the_answer(study):

@@ -270,3 +270,14 @@ def test_interrupt_is_not_swallowed():
 def test_table_is_aligned():
     rows = [passed("a", "1"), Check("longer", Status.FAIL, "broken", "mend it")]
     assert table(rows) == "OK    a       1\nFAIL  longer  broken -> mend it"
+
+
+def test_a_missing_study_extra_is_a_hint(monkeypatch):
+    (check,) = environment.study_check()
+    assert check.status is Status.PASS
+    assert "Snakemake 9" in check.found
+    monkeypatch.setattr("nnunet_da.study.engine.NEEDED", ("snakemake", "no_such_package"))
+    (check,) = environment.study_check()
+    assert check.status is Status.WARN
+    assert "no_such_package not installed" in check.found
+    assert "nnunet-da[study]" in check.fix

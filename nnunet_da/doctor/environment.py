@@ -11,6 +11,7 @@ from pathlib import Path
 from nnunet_da import paths
 from nnunet_da.doctor.check import Check, Status, describe, passed
 from nnunet_da.errors import UserError
+from nnunet_da.study.engine import missing_packages
 
 DISTRIBUTION = "nnunet-da"
 IMPORTED = {"nnunetv2": "nnunetv2.training.nnUNetTrainer.nnUNetTrainer", "torch": "torch", "simpleitk": "SimpleITK"}  # rows of their own
@@ -118,6 +119,14 @@ def radiomics_check() -> list[Check]:
     except Exception as error:
         fix = "pip install numpy setuptools wheel; pip install --no-build-isolation pyradiomics==3.0.1"
         return [Check("radiomics", Status.WARN, f"not available ({describe(error)}); only the verb radiomics needs it", fix)]
+
+
+def study_check() -> list[Check]:
+    missing = missing_packages()
+    if missing:
+        fix = "pip install 'nnunet-da[study]' (Python 3.11 or newer)"
+        return [Check("study", Status.WARN, f"{', '.join(missing)} not installed; only the verb study needs it", fix)]
+    return [passed("study", f"Snakemake {importlib.metadata.version('snakemake')}")]
 
 
 def _version_check(name: str, needs: str, allows: Callable[[str], bool]) -> Check:

@@ -16,6 +16,7 @@ CHECKS = {
     "C compiler": environment.compiler_check,
     "shared memory": environment.shared_memory_check,
     "radiomics": environment.radiomics_check,
+    "study": environment.study_check,
 }
 
 

@@ -28,6 +28,8 @@ def test_random_samples_follow_stock_rounding(batch_size, forced, expected):
         ({"num_epochs": 2.5}, "whole number"),
         ({"num_epochs": 0}, "1 or more"),
         ({"pooling": "max"}, '"mean", "mean_std"'),
+        ({"pooling": "class_mean", "align_at": "output"}, "the classes themselves"),
+        ({"align_at": "decoder"}, '"bottleneck", "encoder", "output"'),
         ({"mirror_axes": ["x"]}, "a list of a whole number"),
         ({"seg_mix": 1.5}, "between 0 and 1"),
         ({"target_datasets": ["Dataset102_B"]}, "an object"),

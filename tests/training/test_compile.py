@@ -10,9 +10,10 @@ from torch import nn
 
 from nnunet_da import paths
 from nnunet_da.networks import TransUNet3D
-from nnunet_da.training.features import bottleneck_shape, with_feature_forward
+from nnunet_da.training.alignment import Alignment
+from nnunet_da.training.features import feature_shape, with_feature_forward
 
-PATCH = (16, 16, 32)
+PATCH, DEFAULT = (16, 16, 32), Alignment()
 inductor = pytest.param("inductor", marks=pytest.mark.slow)
 
 
@@ -50,10 +51,11 @@ NETWORKS = {
 }
 
 
-def step(network, call, images, shape):
+def step(network, call, images, alignment):
     """Logits, features, gradient of every weight and of the probe."""
-    probe = torch.zeros(2, *shape, device=images.device, requires_grad=True)
-    logits, features = call(images, n_labelled=2, with_features=True, probe=probe)
+    shape = feature_shape(network, alignment.place, 1, PATCH)
+    probe = torch.zeros(alignment.probed(2, 4), *shape, device=images.device, requires_grad=True)
+    logits, features, _ = alignment.forward(call, images, 2, probe)
     scales = logits if isinstance(logits, (list, tuple)) else [logits]
     alignment = features.mean((2, 3, 4)).square().sum()
     (gradient,) = torch.autograd.grad(alignment, features, retain_graph=True)  # the trainer's own order: each term, then all together
@@ -61,13 +63,12 @@ def step(network, call, images, shape):
     return [*scales, features, gradient, probe.grad, *(p.grad for p in network.parameters() if p.grad is not None)]
 
 
-def check_compiled(network, backend, device="cpu"):
+def check_compiled(network, backend, device="cpu", alignment=DEFAULT):
     network = with_feature_forward(network).to(device)
     same = copy.deepcopy(network)
     images = torch.randn(4, 1, *PATCH, device=device)
-    shape = bottleneck_shape(network, 1, PATCH)
     compiled = torch.compile(same, backend=backend, fullgraph=True)  # fullgraph: a graph break is an error
-    received, expected = step(same, compiled, images, shape), step(network, network, images, shape)
+    received, expected = step(same, compiled, images, alignment), step(network, network, images, alignment)
     received += [buffer.float() for buffer in same.buffers()]
     expected += [buffer.float() for buffer in network.buffers()]
     for tensor, wanted in zip(received, expected, strict=True):  # fused sums move single elements near a kink by more
@@ -80,6 +81,15 @@ def test_one_graph_with_the_plain_result(name, backend):
     torch._dynamo.reset()
     torch.manual_seed(0)
     check_compiled(NETWORKS[name](), backend)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", inductor])
+@pytest.mark.parametrize("name", ["stock", "transunet_batch_checkpointing"])
+@pytest.mark.parametrize(("place", "pooling"), [("encoder", "mean"), ("bottleneck", "class_mean"), ("output", "mean")])
+def test_one_graph_wherever_features_are_aligned(name, backend, place, pooling):
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    check_compiled(NETWORKS[name](), backend, alignment=Alignment(place, pooling))
 
 
 def test_the_192_preset_recomputes_its_activations():

@@ -3,7 +3,10 @@ import pytest
 import torch
 from torch import nn
 
+from nnunet_da.adaptation import pool_by_class
 from nnunet_da.errors import UserError
+from nnunet_da.networks import TransUNet3D
+from nnunet_da.training.features import with_feature_forward
 from nnunet_da.training.held_out_features import Alignment, Scan, case_features, cut_patches, trained_network
 
 
@@ -50,6 +53,27 @@ def features(scans, patch_size=(4, 4, 4), **options):
 def test_values_and_padding_left_out():
     flat = Scan("d/flat", np.full((1, 4, 8, 8), 5, np.float32), np.ones((1, 4, 8, 8), bool))
     np.testing.assert_allclose(features([flat], (8, 4, 4)), [[5, 10]])  # half of each patch is padding
+
+
+def test_features_are_those_that_a_run_aligned():
+    """At the output and by class a whole network is needed; the mean of its probabilities, and features of what it calls bone."""
+    torch.manual_seed(0)
+    network = with_feature_forward(TransUNet3D(1, 2, 16, base_channels=4, vit_patch=2, depth=1, width=8, heads=2, mlp_width=8)).eval()
+    one = Scan("d/case", np.random.default_rng(0).normal(size=(1, 16, 16, 16)).astype(np.float32), np.ones((1, 16, 16, 16), bool))
+    x = torch.from_numpy(one.data)[None]
+    with torch.no_grad():
+        probabilities, skips = network(x).softmax(1), network.encoder(x)
+        by_class = pool_by_class(skips[1], probabilities)
+    for alignment, expected in (
+        (Alignment("output", "mean"), probabilities.mean((2, 3, 4))),
+        (Alignment("output", "mean", has_regions=True), network(x).sigmoid().mean((2, 3, 4)).detach()),
+        (Alignment("encoder", "class_mean"), by_class),
+        (Alignment("bottleneck", "mean"), skips[-1].mean((2, 3, 4))),
+    ):
+        found = case_features({"net": network}, [one], (16, 16, 16), patches=1, alignment=alignment, seed=0, device=torch.device("cpu"))[
+            "net"
+        ]
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_patches_of_a_case_depend_on_seed_and_name_alone():

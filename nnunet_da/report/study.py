@@ -206,7 +206,9 @@ def _evaluations(folder: Path) -> list[Path]:
 def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
     evaluations = _evaluations(folder)
     manifests = [(path, read_manifest(path / MANIFEST_FILE)) for path in evaluations if (path / MANIFEST_FILE).is_file()]
-    cases = {(record.domain, record.case): record for path, manifest in reversed(manifests) for record in _records(path, manifest)}
+    cases: dict[tuple[str, str], CaseRecord] = {}
+    for record in (record for path, manifest in manifests for record in _records(path, manifest)):
+        cases.setdefault((record.domain, record.case), record)  # of several trained models, the first one's pictures
     metrics, runs = _metrics(folder, evaluations, averaged=(study / ANSWER_FILE).is_file())
     diagnoses = read_diagnoses(folder, name)
     names = [part for record in diagnoses for part in record.run.split("/")]  # a run is DATASET/TRAINER__PLANS__CONFIGURATION/FOLD

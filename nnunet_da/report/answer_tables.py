@@ -1,7 +1,6 @@
-"""The study's answer as cards and tables."""
+"""The study's answer as tables."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -13,35 +12,9 @@ from nnunet_da.report.study import Study
 from nnunet_da.report.tables import metric_title, number
 from nnunet_da.report.verdict import p_value, signed
 
-KINDS = {
-    "helped": ("better", "Yes"),
-    "harmed": ("worse", "No, it harmed"),
-    "did not help": ("open", "No"),
-    "cannot tell": ("mixed", "Cannot tell"),
-}
 GATE, PRIMARY, REFERENCE = "source check", "primary", "reference"
 MOST_LABELS = 3  # with rows on the page; of more only the primary one, the files have all
 ARM_METRICS = ("dice", "hd95_mm", "asd_mm")
-
-
-@dataclass(frozen=True)
-class Card:
-    """One short answer; `kind` gives its colour."""
-
-    question: str
-    kind: str
-    said: str
-    details: list[str]
-
-
-def cards(answer: Answer) -> list[Card]:
-    """The primary question, the source, the gap."""
-    kind, said = KINDS.get(answer.kind, ("open", answer.kind))
-    found = [Card("Did adaptation help?", kind, said, [answer.answer])]
-    gates = answer.tables["non_inferiority"]
-    gates = gates[gates["role"] == GATE]
-    found += [Card("Was the source kept?", *_source_said(list(gates["verdict"])), answer.source)] if len(gates) else []
-    return found + ([Card("How much of the gap was closed?", *_gap_said(answer), answer.gap)] if answer.gap else [])
 
 
 def answer_tables(study: Study, answer: Answer) -> list[Table]:
@@ -198,30 +171,6 @@ def _difference(row: dict, mark: str) -> Cell:
     low, high = (row["ci_low"], row["ci_high"]) if whole else (row["ci_low_cases"], row["ci_high_cases"])
     bounds = f"{signed(low, unit)} to {signed(high, unit)}" if np.isfinite(low) else ""
     return Cell(signed(row["difference"], unit), small=bounds, warn="cases alone" if bounds and not whole else "", mark=mark)
-
-
-def _source_said(verdicts: Sequence[str]) -> tuple[str, str]:
-    if all(verdict == "non-inferior" for verdict in verdicts):
-        return "better", "Yes, within the margin"
-    if "inferior" in verdicts:
-        return "worse", "No"
-    return "mixed", "Not estimable" if set(verdicts) == {"not estimable"} else "Not shown"
-
-
-def _gap_said(answer: Answer) -> tuple[str, str]:
-    rows, declared = answer.tables["gap"], answer.declaration
-    asked = {"label": answer.label, "metric": declared.get("endpoint"), "domain": declared.get("primary_target")}
-    own = rows[(rows[list(asked)] == pd.Series(asked)).all(axis=1)]
-    own = own[own["arm"] == _primary_arm(answer)]
-    defined = own["ratio"].dropna()
-    return ("open", f"{100 * defined.iloc[0]:.0f} %".replace("-", "−")) if len(defined) else ("mixed", "Not estimable")
-
-
-def _primary_arm(answer: Answer) -> str:
-    """As the tables name it."""
-    rows = answer.tables["contrasts"]
-    found = rows.loc[rows["role"] == PRIMARY, "arm"]
-    return str(found.iloc[0]) if len(found) else ""
 
 
 def _page_labels(answer: Answer, rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nnunet_da.report.answer_tables import cards
+from nnunet_da.report.answer_cards import cards
 from nnunet_da.report.cells import MARKS, Cell, Row, Table
 from nnunet_da.report.pictures import Picture
 from nnunet_da.report.sections import HEADLINE_METRICS, with_role
@@ -192,6 +192,10 @@ def _result_words(summary: pd.DataFrame, domain: str, label: str, name: str) -> 
 def _caveats(study: Study) -> list[str]:
     """What a reader must know before believing the numbers."""
     found = []
+    if averaged := [f"{arm.name} ({arm.runs})" for arm in study.arms if arm.runs > 1]:
+        found.append(
+            f"Values from here on are means over an arm's trained models, case by case: {', '.join(averaged)}. Pictures show the first one."
+        )
     if undefined := len(_undefined(study)):
         found.append(
             f"Where one of two masks is empty no distance is defined: {_count(undefined, 'such pair')}, left out of the means, see Gaps."

@@ -11,7 +11,7 @@ import pandas as pd
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.metric_files import read_manifest, read_metrics
 from nnunet_da.evaluation.results import MANIFEST_FILE, METRICS_FILE
-from nnunet_da.report.answer import Answer, Notes, read_answer, read_cost, read_notes
+from nnunet_da.report.answer import ANSWER_FILE, Answer, Notes, read_answer, read_cost, read_notes
 from nnunet_da.report.comparison import Comparison, commands_of, read_comparison
 from nnunet_da.report.diagnoses import DiagnosisRecord, read_diagnoses
 from nnunet_da.report.files import read_json_if_there, read_table
@@ -53,6 +53,7 @@ class Arm:
         versions: of what scored it.
         fields_of_view: domain -> the field of view that specificity counts, in words, where evaluation.json states it.
         commands: how it was evaluated.
+        runs: trained models whose values `metrics` averages per case.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Arm:
     versions: dict[str, str] = field(default_factory=dict)
     fields_of_view: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
+    runs: int = 1
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ class Study:
 def load_study(folder: Path) -> Study:
     """Read `folder`: one sub-folder per arm with evaluations anywhere below, or one evaluation itself.
 
+    Beside a study's answer an arm may have several evaluations of one case, one per trained model: they are averaged per case.
+
     Raises:
         UserError: no evaluation was found, or a file is not what its verb writes.
     """
@@ -202,13 +206,16 @@ def _evaluations(folder: Path) -> list[Path]:
 def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
     evaluations = _evaluations(folder)
     manifests = [(path, read_manifest(path / MANIFEST_FILE)) for path in evaluations if (path / MANIFEST_FILE).is_file()]
-    cases = {(record.domain, record.case): record for path, manifest in manifests for record in _records(path, manifest)}
+    cases: dict[tuple[str, str], CaseRecord] = {}
+    for record in (record for path, manifest in manifests for record in _records(path, manifest)):
+        cases.setdefault((record.domain, record.case), record)  # of several trained models, the first one's pictures
+    metrics, runs = _metrics(folder, evaluations, averaged=(study / ANSWER_FILE).is_file())
     diagnoses = read_diagnoses(folder, name)
     names = [part for record in diagnoses for part in record.run.split("/")]  # a run is DATASET/TRAINER__PLANS__CONFIGURATION/FOLD
     aliases = _in_order([folder.resolve().name, *(str(manifest["method"]) for _, manifest in manifests if "method" in manifest)])
     return Arm(
         name,
-        _metrics_once(folder, evaluations),
+        metrics,
         labels={key: str(label) for _, manifest in manifests for key, label in manifest.get("labels", {}).items()},
         cases=cases,
         failed=[(path.name, case, reason) for path, manifest in manifests for case, reason in manifest.get("failed", {}).items()],
@@ -223,20 +230,30 @@ def _load_arm(folder: Path, name: str, study: Path, settings: Settings) -> Arm:
         versions=_versions(manifests),
         fields_of_view={domain: words for path, manifest in manifests for domain, words in _fields_of_view(path, manifest)},
         commands=commands_of(manifest for _, manifest in manifests),
+        runs=runs,
     )
 
 
-def _metrics_once(folder: Path, evaluations: Sequence[Path]) -> pd.DataFrame:
-    """All rows of an arm; UserError where two evaluations scored one case."""
+def _metrics(folder: Path, evaluations: Sequence[Path], averaged: bool) -> tuple[pd.DataFrame, int]:
+    """All rows of an arm, and over how many trained models they are averaged; a case that one of them fails on is undefined.
+
+    Raises:
+        UserError: two evaluations scored one case, where they must not.
+    """
     metrics = pd.concat([read_metrics(path / METRICS_FILE) for path in evaluations], ignore_index=True)
-    repeated = metrics[metrics.duplicated(["domain", "case", "label", "metric"])]
-    if len(repeated):
+    place = ["domain", "case", "label", "metric"]
+    repeated = metrics[metrics.duplicated(place)]
+    if len(repeated) and not averaged:
         row = repeated.iloc[0]
         raise UserError(
             f"one value per domain, case, label and metric was expected in {folder}, got two of {row['metric']} "
             f"for case {row['case']} of {row['domain']}: remove the evaluation that is out of date."
         )
-    return metrics
+    if repeated.empty:
+        return metrics, 1
+    groups = metrics.groupby(place, sort=False)
+    means = groups["value"].mean().where(groups["value"].count() == groups.size())
+    return metrics.drop_duplicates(place).assign(value=means.to_numpy()).reset_index(drop=True), int(groups.size().max())
 
 
 def _method_of(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """The answer of a study: read, refused, and shown first on the page."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from nnunet_da.errors import UserError
 from nnunet_da.report.answer import ANSWER_FILE, COST_FILE, NOTES_FILE, read_answer, read_cost, read_notes
-from nnunet_da.report.answer_tables import answer_tables, cards
+from nnunet_da.report.answer_cards import cards
+from nnunet_da.report.answer_tables import answer_tables
 from nnunet_da.report.build import write_report
 from nnunet_da.report.forest import forest_plots
 from nnunet_da.report.study import load_study
@@ -188,3 +190,21 @@ def test_cost_and_notes_stand_without_an_answer(bare_study):
     page = write_report(bare_study, progress=False, worst=0).read_text(encoding="utf-8")
     assert "were not seen in training, not even without labels" in page
     assert ">The study</h2>" in page
+
+
+def test_several_trained_models_of_an_arm_are_averaged_per_case(study):
+    first = sorted((study / "adapted").rglob("metrics.csv"))[0]
+    second = study / "adapted" / "seed1" / "metrics.csv"
+    second.parent.mkdir()
+    table = pd.read_csv(first)
+    table.assign(value=[0.5, *table["value"].iloc[1:-1], math.nan]).to_csv(second, index=False)
+    loaded = load_study(study)
+    arm = next(arm for arm in loaded.arms if arm.name == "PF-DAformer")
+    values = arm.metrics.set_index(["domain", "case"])["value"]
+    assert arm.runs == 2
+    assert values.iloc[0] == pytest.approx((0.5 + table["value"].iloc[0]) / 2)
+    assert math.isnan(values.loc[(table["domain"].iloc[-1], table["case"].iloc[-1])])
+    assert len(values) == 6
+    (study / ANSWER_FILE).unlink()
+    with pytest.raises(UserError, match="got two of dice"):
+        load_study(study)

@@ -1,4 +1,4 @@
-"""Plans of the baselines for the tiny labelled centre, made once per session where a test asks for them."""
+"""Plans of the baselines on the tiny labelled centre, without a target. They share data with the plans that are there already."""
 
 import json
 import os
@@ -6,34 +6,36 @@ from pathlib import Path
 
 import pytest
 
-PATCHES = {"segformer3d": [32, 32, 32], "swin_unetr": [32, 32, 64], "vnet_femur": [16, 16, 16]}
-SHORT = {"num_epochs": 2, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1, "save_every": 1, "seed": 7}
-# smaller networks where the size does not matter: a checkpoint of the full Swin UNETR with its optimiser is 750 MB
-SMALLER = {
-    "SegFormer3DPlans": {"widths": [4, 8, 10, 16], "depths": [1, 1, 1, 1], "decoder_width": 8},
-    "SwinUNETRPlans": {"feature_size": 12},
+SHORT = {"num_epochs": 2, "iterations_per_epoch": 2, "val_iterations_per_epoch": 1, "save_every": 1, "seed": 7, "target_datasets": {}}
+# preset -> plans of the same preprocessing, patch size of its network, arguments of a smaller network where size does not matter: a
+# checkpoint of the whole Swin UNETR with its optimiser is 750 MB
+SHARED = {
+    "stock": ("UDAPlans", None, {}),
+    "segformer3d": ("PFDAformerDemoPlans", [32, 32, 32], {"widths": [4, 8, 10, 16], "depths": [1, 1, 1, 1], "decoder_width": 8}),
+    "swin_unetr": ("PFDAformerDemoPlans", [32, 32, 64], {"feature_size": 12}),
+    "vnet_femur": ("PFDAformerDemoPlans", [16, 16, 16], {}),
 }
 
 
-@pytest.fixture(scope="session")
-def baselines(two_centres: Path) -> Path:
-    """The two centres, with the source planned and preprocessed for every kind of baseline, without any target."""
-    from nnunet_da.planning import PlanRequest, plan
-    from nnunet_da.preprocessing import preprocess
-
-    for preset in ("stock", *PATCHES):
-        options = {"patch_size": PATCHES[preset], "spacing_mm": [2.5, 2.0, 2.0]} if preset in PATCHES else {}
-        file, configuration = plan(PlanRequest("101", [], preset, dict(SHORT), processes=1, **options))
-        if file.stem in SMALLER:
-            plans = json.loads(file.read_text())
-            plans["configurations"][configuration]["architecture"]["arch_kwargs"].update(SMALLER[file.stem])
-            file.write_text(json.dumps(plans))
-        preprocess("101", file.stem, configuration, processes=1)
-    return two_centres
-
-
 @pytest.fixture
-def make_baseline(baselines: Path, make_trainer):
-    """`make_trainer` on the baselines' plans."""
-    assert Path(os.environ["nnUNet_preprocessed"]).is_dir()
+def make_baseline(two_centres: Path, make_trainer):
+    """`make_trainer` on plans of the baselines."""
+    for preset in SHARED:
+        _write_plans(Path(os.environ["nnUNet_preprocessed"]) / "Dataset101_A", preset)
     return make_trainer
+
+
+def _write_plans(folder: Path, name: str) -> None:
+    from nnunet_da.presets import load_preset
+    from nnunet_da.settings import settings_from_dict, settings_to_dict
+
+    parent, patch_size, smaller = SHARED[name]
+    preset, plans = load_preset(name), json.loads((folder / f"{parent}.json").read_text())
+    plans["plans_name"] = preset.plans_name
+    configuration = plans["configurations"]["3d_fullres"]
+    settings = settings_from_dict({**preset.settings, "warmup_epochs": 0, "preset": name, "mirror_axes": [], **SHORT})
+    configuration["nnunet_da"] = settings_to_dict(settings)
+    if preset.network is not None:
+        configuration["patch_size"] = patch_size
+        configuration["architecture"] = {**preset.network, "arch_kwargs": {**preset.network["arch_kwargs"], **smaller}}
+    (folder / f"{preset.plans_name}.json").write_text(json.dumps(plans))

@@ -24,6 +24,8 @@ HOSTS = ("nnunetv2", "batchgenerators", "batchgeneratorsv2")
 # Parameters, in order, of every function and class that this package imports from nnU-Net or its libraries.
 IMPORTED = {
     f"{STEM}.nnUNetTrainer": "plans, configuration, fold, dataset_json, device",
+    f"{STEM.rpartition('.')[0]}.variants.data_augmentation.nnUNetTrainerDA5.nnUNetTrainerDA5": "plans, configuration, fold, dataset_json,"
+    " device",
     "nnunetv2.training.dataloading.data_loader.nnUNetDataLoader": "data, batch_size, patch_size, final_patch_size, label_manager,"
     " oversample_foreground_percent, sampling_probabilities, pad_sides, probabilistic_oversampling, transforms",
     "nnunetv2.utilities.crossval_split.generate_crossval_split": "train_identifiers, seed, n_splits",

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
     options.run_step(options)
 
 
-def _step(steps: argparse._SubParsersAction, name: str, help_line: str, function: object) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+def _step(steps: argparse._SubParsersAction, name: str, help_line: str, function: object) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = steps.add_parser(name, help=help_line, description=help_line[0].upper() + help_line[1:] + ".")
     parser.add_argument("-d", "--dataset", required=True, metavar="ID", help="id or name of the labelled dataset")
     parser.add_argument("--overwrite", action="store_true", help="replace what this step wrote before")

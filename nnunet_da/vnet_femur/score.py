@@ -17,6 +17,7 @@ from nnunet_da.radiomics.agreement import agreement, determination
 from nnunet_da.vnet_femur.split import cohort_of, read_record
 
 ENSEMBLE = "ensemble"
+METRICS = {"dice": "dice", "sensitivity": "recall", "specificity": "specificity"}  # ours -> as in metrics.csv
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,9 @@ def scores_of(per_case: dict[str, dict[str, float]]) -> Scores:
     columns = {name: np.array([values[name] for values in per_case.values()]) for name in next(iter(per_case.values()))}
     reference, predicted = columns["reference_volume_mm3"], columns["volume_mm3"]
     fit, agreed = determination(reference, predicted), agreement(reference, predicted)
-    means = [float(np.nanmean(columns[name])) if np.isfinite(columns[name]).any() else math.nan for name in METRICS]
-    return Scores(*means, fit.r2_correlation, fit.r2_p, fit.r2_identity, agreed.bias, agreed.loa_low, agreed.loa_high)
-
-
-METRICS = {"dice": "dice", "sensitivity": "recall", "specificity": "specificity"}  # ours -> as in metrics.csv
+    dice, sensitivity, specificity = (_mean(columns[name]) for name in METRICS)
+    volume = (fit.r2_correlation, fit.r2_p, fit.r2_identity, agreed.bias, agreed.loa_low, agreed.loa_high)
+    return Scores(dice, sensitivity, specificity, *volume)
 
 
 def _score_cohort(
@@ -139,6 +138,11 @@ def _values(scored: CaseScores, key: str) -> dict[str, float]:
     metrics = scored.metrics[key]
     volumes = {"volume_mm3": metrics["volume_mm3"], "reference_volume_mm3": metrics["volume_mm3"] - metrics["volume_error_mm3"]}
     return {name: metrics[theirs] for name, theirs in METRICS.items()} | volumes
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over the cases where the value is defined; NaN where it is in none."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
 def _models(folder: Path, cohort: str, part: dict[str, Any]) -> dict[str, Path]:

@@ -128,7 +128,8 @@ def cohort_of(record: dict[str, Any], name: str) -> dict[str, Any]:
 def _sex_of_cases(dataset: RawDataset, request: SplitRequest) -> dict[str, str]:
     """Training case -> sex; rows of other cases, such as test cases, are passed over."""
     table = read_table(request.table, "the table of cases", [request.case_column, request.sex_column])
-    cases, sexes = dataset.training_labels(), {}
+    cases = dataset.training_labels()
+    sexes: dict[str, str] = {}
     for row in table.rows:
         case, sex = row[request.case_column], row[request.sex_column]
         if sexes.setdefault(case, sex) != sex:

@@ -12,6 +12,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnunet_da.adaptation import intensity_quantiles, match_histogram, mix_amplitudes
 from nnunet_da.training.loaders import PADDING_LABEL, PooledDataset
 from nnunet_da.training.randomness import Stream, side_randomness
 from nnunet_da.training.supervised import SupervisedTrainer
@@ -126,16 +127,12 @@ class HistogramStyle:
         self._known: dict[tuple[str, str], NDArray[np.float64]] = {}
 
     def __call__(self, image: Tensor, inside: Tensor, case: str) -> Tensor:
-        from nnunet_da.adaptation import match_histogram
-
         other = self.target.identifiers[np.random.randint(len(self.target.identifiers))]
         matched = match_histogram(image.numpy(), self._quantiles("source", case), self._quantiles("target", other))
         return torch.from_numpy(matched).to(image.dtype)
 
     def _quantiles(self, domain: str, case: str) -> NDArray[np.float64]:
         """Of a whole scan, read once per process."""
-        from nnunet_da.adaptation import intensity_quantiles
-
         if (domain, case) not in self._known:
             data, labels, *_ = (self.source if domain == "source" else self.target).load_case(case)
             self._known[domain, case] = intensity_quantiles(np.asarray(data[:]), np.asarray(labels[:])[0] != PADDING_LABEL)
@@ -153,8 +150,6 @@ class FourierStyle:
         self.references, self.window, self.largest_mix = references, window, largest_mix
 
     def __call__(self, image: Tensor, inside: Tensor, case: str) -> Tensor:
-        from nnunet_da.adaptation import mix_amplitudes
-
         batch = self.references.generate_train_batch()
         reference, inside_reference = batch["data"][0], batch["target"][0, 0] != PADDING_LABEL
         filled, filled_reference = _with_mean_outside(image, inside), _with_mean_outside(reference, inside_reference)

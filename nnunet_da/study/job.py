@@ -31,17 +31,38 @@ class Abandoned(Exception):
     """The study that started this job is gone."""
 
 
+class Watched:
+    """The process of the study, known by its number and its start; "" is a study that need not live, on a cluster."""
+
+    def __init__(self, text: str) -> None:
+        self.pid, _, self.started = text.partition("@")
+
+    @property
+    def is_gone(self) -> bool:
+        if not self.pid:
+            return False
+        try:
+            return started_at(int(self.pid)) != self.started
+        except psutil.NoSuchProcess:
+            return True
+
+
+def started_at(pid: int) -> str:
+    """When a process began, in hundredths of seconds; tells it from a later one of the same number."""
+    return f"{psutil.Process(pid).create_time():.2f}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nnunet_da.study.job")
     parser.add_argument("folder", type=Path)
     parser.add_argument("job")
-    parser.add_argument("--watch", type=int, default=0, metavar="PID", help="stop when this process is gone")
+    parser.add_argument("--watch", default="", metavar="PID@START", help="stop when this process is gone")
     options = parser.parse_args(arguments)
     layout = Layout(options.folder.resolve())
     content = json.loads(layout.jobs.read_text(encoding="utf-8"))
     job = content["jobs"][options.job]
     with lock(layout.folder / "locks" / f"{options.job}.lock"):  # what a killed study left running may still be at it
-        record = _unmet(layout, options.job, job) or _run(layout, options.job, job, content["gpus"], options.watch)
+        record = _unmet(layout, options.job, job) or _run(layout, options.job, job, content["gpus"], Watched(options.watch))
         if record is not None:
             record.write(layout.record(options.job))
     return 0 if record is not None else 1
@@ -57,18 +78,20 @@ def _unmet(layout: Layout, name: str, job: dict[str, Any]) -> Record | None:
     return None
 
 
-def _run(layout: Layout, name: str, job: dict[str, Any], gpus: int, watched: int) -> Record | None:
+def _run(layout: Layout, name: str, job: dict[str, Any], gpus: int, study: Watched) -> Record | None:
     """None where the study is gone: the job is no failure, it was not let finish."""
+    if study.is_gone:  # an engine that outlived it must not begin anything
+        return None
     log, started, before = layout.log(name), time.time(), _Spent(layout.folder / "spent" / f"{name}.json")
     log.parent.mkdir(parents=True, exist_ok=True)
     for folder in job["remakes"]:
         shutil.rmtree(folder, ignore_errors=True)
-    reason, guard = "", psutil.Process(watched) if watched and psutil.pid_exists(watched) else None
+    reason = ""
     with _gpu(layout, gpus if job["gpu"] else 0) as gpu, log.open("a", encoding="utf-8") as stream:
         for command in job["commands"]:
             command = _continued(command, job["fold_folder"])
             try:
-                code = _watched(command, layout, stream, gpu, guard, before, job["threads"])
+                code = _watched(command, layout, stream, gpu, study, before, job["threads"])
             except Abandoned:
                 return None
             if code not in job["allowed"]:
@@ -100,13 +123,14 @@ class _Spent:
         write_whole(self.file, json.dumps({"seconds": self.seconds, "peak_mb": self.peak_mb}))
 
 
-def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, guard: Any, spent: _Spent, threads: int) -> int:
+def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, study: Watched, spent: _Spent, threads: int) -> int:
     """Run a command, measuring it. Raises Abandoned, with the command stopped, where the study is gone."""
     stream.write(f"$ {' '.join(command)}\n")
     stream.flush()
     environment = paths.job_environment(layout.folder, gpu, threads)
     process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    last = measured = time.monotonic()
+    last = time.monotonic()
+    measured = last - MEMORY_SECONDS
     while True:
         try:
             code: int | None = process.wait(POLL_SECONDS)
@@ -120,7 +144,7 @@ def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, g
         if code is not None:
             spent.save()
             return code
-        if guard is not None and not guard.is_running():
+        if study.is_gone:
             _stop(process)
             spent.save()
             raise Abandoned

@@ -17,6 +17,7 @@ from nnunet_da import paths
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import CheckFailed, UserError
 from nnunet_da.study.changes import refuse_changes
+from nnunet_da.study.job import started_at
 from nnunet_da.study.jobs import Job, plan_jobs, resources
 from nnunet_da.study.layout import Layout
 from nnunet_da.study.locks import try_lock
@@ -235,7 +236,7 @@ def _stop(process: "subprocess.Popen[bytes]", engine: Engine) -> None:
 def _command(layout: Layout, engine: Engine) -> list[str]:
     local = engine.profile is None
     options = ["-s", str(HERE / "workflow.smk"), "--directory", str(layout.folder)]
-    options += ["--config", f"python={sys.executable}", f"watch={os.getpid() if local else 0}"]
+    options += ["--config", f"python={sys.executable}", f"watch={os.getpid()}@{started_at(os.getpid())}" if local else "watch="]
     options += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "--nolock", "--scheduler", "greedy", "--nocolor"]
     if engine.profile is None:
         gpus = ["--resources", f"gpu={engine.local_gpus}"] if engine.local_gpus else []

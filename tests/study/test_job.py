@@ -138,7 +138,15 @@ def test_a_job_stops_when_its_study_is_gone(layout, write_jobs, tmp_path):
     )
     write_jobs(train_a={"commands": [python(patient)]})
     study = subprocess.Popen(python("import time; time.sleep(60)"))
-    command = [sys.executable, "-m", "nnunet_da.study.job", str(layout.folder), "train/a", "--watch", str(study.pid)]
+    command = [
+        sys.executable,
+        "-m",
+        "nnunet_da.study.job",
+        str(layout.folder),
+        "train/a",
+        "--watch",
+        f"{study.pid}@{runner.started_at(study.pid)}",
+    ]
     process = subprocess.Popen(command)
     wait_for(lambda: layout.log("train/a").is_file() and "ready" in layout.log("train/a").read_text())
     os.kill(study.pid, signal.SIGKILL)
@@ -149,6 +157,14 @@ def test_a_job_stops_when_its_study_is_gone(layout, write_jobs, tmp_path):
     before = json.loads((layout.folder / "spent" / "train" / "a.json").read_text())["seconds"]
     write_jobs(train_a={"commands": [python("pass")]})
     assert run(layout, "train/a")[1].seconds > before > 0  # the cost of the killed try is not forgotten
+
+
+@pytest.mark.parametrize("study", ["{pid}@0.00", "999999999@1.00"])
+def test_a_job_does_not_begin_after_its_study(layout, write_jobs, study):
+    """An engine that outlived the study, or another process with its number, changes nothing."""
+    write_jobs(train_a={"commands": [python("print('never')")]})
+    assert run(layout, "train/a", "--watch", study.format(pid=os.getpid())) == (1, None)
+    assert not layout.log("train/a").exists()
 
 
 def wait_for(condition, seconds=60):

@@ -167,6 +167,8 @@ def test_a_killed_study_goes_on_where_it_was(write, content, layout, tmp_path, n
         time.sleep(0.05)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
+    time.sleep(5)
+    assert not (marks / "2").exists()  # the engine that is left begins nothing more
     subprocess.run(command, check=True, timeout=120)
     assert [len((marks / str(n)).read_text()) for n in range(4)] == [1, 2, 1, 1]  # only the one that was cut off runs twice
     assert layout.report.read_text() == "page"

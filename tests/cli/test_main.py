@@ -61,7 +61,7 @@ def test_errors_that_are_ours_are_not_hidden(verb):
     ("arguments", "words"),
     [
         (["improve"], ("improve", "convert")),  # says what there is
-        (["plan"], ("-d", "-t", "nnunet-da plan -h")),
+        (["plan"], ("-d/--source", "nnunet-da plan -h")),
         (["phantom", "-d", "x", "--name", "A", "--centre", "tulane"], ("'x'",)),
     ],
 )

@@ -96,7 +96,7 @@ class Run:
         """Which features the run aligns; of a source-only run, which it would."""
         from nnunet_da.training.alignment import Alignment
 
-        regions = any(isinstance(value, list) for value in self.dataset_json["labels"].values())
+        regions = any(isinstance(value, (list, tuple)) and len(value) > 1 for value in self.dataset_json["labels"].values())  # as nnU-Net
         return Alignment(self.settings["align_at"], self.settings["pooling"], regions)
 
     @property

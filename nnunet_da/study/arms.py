@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nnunet_da import paths
 from nnunet_da.errors import UserError
+from nnunet_da.planning_trainers import check_trainer
 from nnunet_da.presets import load_preset
 from nnunet_da.settings import AdaptationSettings, settings_from_dict
 from nnunet_da.study.file import REFERENCES, ArmSpec, StudyFile, refuse_twice
@@ -129,10 +129,11 @@ def _arm(spec: ArmSpec, study: StudyFile, others: dict[str, Any]) -> Arm:
 
 def _check(arms: list[Arm]) -> None:
     refuse_twice("arms", [arm.name for arm in arms])
-    known = sorted(file.stem for file in paths.trainers_dir().glob("nnUNetTrainer_*.py"))
     for arm in arms:
-        if arm.trainer not in known:
-            raise UserError(f"the trainer of the arm '{arm.name}' must be one of {', '.join(known)}, got '{arm.trainer}': correct it")
+        try:
+            check_trainer(arm.trainer, load_preset(arm.preset).network_name, aligns=True)
+        except UserError as error:
+            raise UserError(f"the arm '{arm.name}': {error}") from error
         if load_preset(arm.preset).checkpoint_network is not None:
             raise UserError(f"the arm '{arm.name}' starts from a checkpoint ({arm.preset}): a study compares trainings from the start")
     lengths = {arm.name: arm.iterations for arm in arms}

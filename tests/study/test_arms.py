@@ -74,6 +74,7 @@ def test_arms_start_from_others(arms_of):
         ({"name": "x", "adapt_bn": "x"}, ("'x'",)),
         ({"name": "x", "adapt_bn": "oracle"}, ("trains on the source",)),
         ({"name": "x", "trainer": "nnUNetTrainer_Nothing"}, ("nnUNetTrainer_Nothing", "nnUNetTrainer_UDA_MMD")),
+        ({"name": "x", "trainer": "nnUNetTrainer_PFDAformer"}, ("arm 'x'", "TransUNet3D", "pf_daformer")),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "nothing"}, ("nothing", "pf_daformer")),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "uda_finetune"}, ("checkpoint",)),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"w_adw": 1}}, ("'w_adw'", "w_adv")),

@@ -75,6 +75,7 @@ def test_a_process_that_dies_is_a_failure_not_the_end(run, layout):
     assert "without a word" in read_record(layout.record("train/a.x")).reason
 
 
+@pytest.mark.slow
 def test_two_arms_run_on_two_gpus_at_the_same_time(run, layout, monkeypatch):
     """Resources alone: two trainings of 2 s that each want one of two GPUs overlap, on one GPU they do not."""
     monkeypatch.setattr(

@@ -12,13 +12,12 @@ from nnunet_da import paths
 pytestmark = pytest.mark.slow
 SHORT = ("num_epochs=1", "iterations_per_epoch=2", "val_iterations_per_epoch=1")
 SMALL = ("--spacing", "2.5", "2", "2", "--patch-size")
+# the preset vnet_femur is trained in tests/vnet_femur
 ARMS = [
-    ("nnUNetTrainer_Stock", "stock", "StockPlans", ()),
     ("nnUNetTrainer_Stock", "resenc_m", "StockResEncMPlans", ()),
     ("nnUNetTrainer_StockDA5", "stock", "StockPlans", ()),
     ("nnUNetTrainer_SegFormer3D", "segformer3d", "SegFormer3DPlans", (*SMALL, "32", "32", "32")),
     ("nnUNetTrainer_SwinUNETR", "swin_unetr", "SwinUNETRPlans", (*SMALL, "32", "32", "64")),
-    ("nnUNetTrainer_VNetFemur", "vnet_femur", "VNetFemurPlans", (*SMALL, "16", "16", "16")),
     ("nnUNetTrainer_VNetFemur", "vnet_milletari", "VNetMilletariPlans", (*SMALL, "32", "16", "16")),
 ]
 

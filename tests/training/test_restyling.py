@@ -57,7 +57,7 @@ def test_batches_depend_on_the_seed_and_their_number_alone(make_trainer, name):
 
 
 @pytest.mark.parametrize("name", RIVALS)
-@pytest.mark.parametrize("plans", [STOCK, TRANSUNET])
+@pytest.mark.parametrize("plans", [STOCK, pytest.param(TRANSUNET, marks=pytest.mark.slow)])
 def test_a_step_is_the_source_only_arms_on_the_batch(make_trainer, name, plans):
     """The same as the source-only arm takes on the same patches, to the last bit."""
     trainer, source_only = make_trainer(name, plans, **FLAT), make_trainer(SOURCE_ONLY, plans, **FLAT)

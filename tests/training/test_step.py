@@ -184,7 +184,9 @@ def losses_by_hand(trainer, network, heads, batch, align_at, pooling):
 
 
 @pytest.mark.parametrize(("align_at", "pooling"), PLACES)
-@pytest.mark.parametrize("plans", [STOCK, RESENC, TRANSUNET, "batch_norm"])
+@pytest.mark.parametrize(
+    "plans", [STOCK, pytest.param(RESENC, marks=pytest.mark.slow), pytest.param(TRANSUNET, marks=pytest.mark.slow), "batch_norm"]
+)
 def test_every_weight_receives_its_gradient_wherever_features_are_aligned(make_trainer, two_centres, plans, align_at, pooling):
     """Also where a batch norm lets the supervised loss of source samples reach the target's features."""
     changes = WEIGHTS | {"align_at": align_at, "pooling": pooling, "deep_supervision": plans != TRANSUNET}

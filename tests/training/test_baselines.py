@@ -37,7 +37,8 @@ ARMS = [
 )
 def test_batches_and_weights_are_stocks_to_the_bit(make_baseline, ours, theirs):
     """Stock never seeds. Given the seeds of our run, its own loader, network and step give our batches and weights."""
-    trainer, stock = make_baseline(ours, "StockPlans"), make_baseline(theirs.__name__, "StockPlans", initialize=False)
+    trainer = make_baseline(ours, "StockPlans", mirror_axes=None)  # stock mirrors all axes
+    stock = make_baseline(theirs.__name__, "StockPlans", initialize=False, mirror_axes=None)
     assert type(stock) is theirs
     trainer._seed(Stream.WEIGHTS)  # at the start of training, as initialize() does
     stock.initialize()

@@ -38,7 +38,7 @@ def test_alignment_leaves_autocast_on_the_cpu(make_trainer, monkeypatch, name, p
     """The trainer uses autocast on CUDA alone; here bfloat16 on the CPU stands in for it."""
     trainer = make_trainer(name, plans)
     batch = next(trainer.get_dataloaders()[0])
-    monkeypatch.setattr("nnunet_da.training.trainer.nullcontext", lambda: torch.autocast("cpu", torch.bfloat16))
+    monkeypatch.setattr("nnunet_da.training.supervised.nullcontext", lambda: torch.autocast("cpu", torch.bfloat16))
     network_types, forward = set(), trainer.network.forward
     trainer.network.forward = lambda *args, **kwargs: (out := forward(*args, **kwargs), network_types.add(out[1].dtype))[0]
     seen = record_types(trainer)
@@ -84,7 +84,7 @@ def test_step_on_the_gpu_is_that_of_the_cpu(on_gpu, monkeypatch, name, plans):
     monkeypatch.setattr("torch.backends.cuda.matmul.allow_tf32", False)
     gpu, cpu, batch = on_gpu(name, plans, False)
     gpu.grad_scaler = None
-    monkeypatch.setattr("nnunet_da.training.trainer.autocast", lambda *args, **kwargs: torch.autocast("cuda", enabled=False))
+    monkeypatch.setattr("nnunet_da.training.supervised.autocast", lambda *args, **kwargs: torch.autocast("cuda", enabled=False))
     numbers, expected = gpu.train_step(copy.deepcopy(batch)), cpu.train_step(copy.deepcopy(batch))
     for key, value in expected.items():
         assert numbers[key] == pytest.approx(value, rel=1e-3, abs=1e-5), key

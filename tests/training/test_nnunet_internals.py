@@ -28,6 +28,16 @@ IMPORTED = {
     " device",
     "nnunetv2.training.dataloading.data_loader.nnUNetDataLoader": "data, batch_size, patch_size, final_patch_size, label_manager,"
     " oversample_foreground_percent, sampling_probabilities, pad_sides, probabilistic_oversampling, transforms",
+    "nnunetv2.inference.export_prediction.convert_predicted_logits_to_segmentation_with_correct_shape": "predicted_logits, plans_manager,"
+    " configuration_manager, label_manager, properties_dict, return_probabilities, num_threads_torch",
+    "nnunetv2.inference.predict_from_raw_data.nnUNetPredictor": "tile_step_size, use_gaussian, use_mirroring, perform_everything_on_device,"
+    " device, verbose, verbose_preprocessing, allow_tqdm",
+    "nnunetv2.inference.sliding_window_prediction.compute_steps_for_sliding_window": "image_size, tile_size, tile_step_size",
+    "batchgeneratorsv2.transforms.spatial.spatial.SpatialTransform": "patch_size, patch_center_dist_from_border, random_crop,"
+    " p_elastic_deform, elastic_deform_scale, elastic_deform_magnitude, p_synchronize_def_scale_across_axes, p_rotation, rotation,"
+    " p_rot_per_axis, p_scaling, scaling, p_synchronize_scaling_across_axes, bg_style_seg_sampling, mode_seg, border_mode_seg,"
+    " center_deformation, mode_image, padding_mode_image, padding_value_seg, padding_value_image, align_corners, seg_tiebreak",
+    "batchgeneratorsv2.transforms.utils.pseudo2d.Convert2DTo3DTransform": "",
     "nnunetv2.utilities.crossval_split.generate_crossval_split": "train_identifiers, seed, n_splits",
     "nnunetv2.preprocessing.resampling.default_resampling.compute_new_shape": "old_shape, old_spacing, new_spacing",
     "nnunetv2.preprocessing.resampling.default_resampling.resample_data_or_seg_to_shape": "data, new_shape, current_spacing,"

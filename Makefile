@@ -36,11 +36,11 @@ demo: install  ## the whole job on the synthetic phantom, results in demo/
 	$(BIN)/nnunet-da demo -o demo --overwrite
 
 test: install  ## default tests
-	$(PYTEST) -n $(JOBS)
+	$(PYTEST) -n $(JOBS) --durations=25
 
 # pytest exits 5 when it found no test: fine while no test is marked slow, a failure once one is
 test-slow: install  ## tests marked slow
-	@$(PYTEST) -n $(JOBS) --dist loadfile -m slow --durations=10; status=$$?; \
+	@$(PYTEST) -n $(JOBS) --dist loadfile -m slow --durations=25 -rs; status=$$?; \
 	if [ $$status -eq 5 ] && ! grep -rqE 'mark\.slow' tests; then echo "no test is marked slow yet"; exit 0; fi; \
 	exit $$status
 

@@ -156,15 +156,20 @@ class _Planner:
         return Job(f"adapt/{arm.name}.{run.name}", [before], [_ours("adapt-bn", str(model), *options)], arm.name, run.name)
 
     def _predict(self, arm: Arm, run: Run, trained: str) -> Job:
-        study, model = self.study, str(self.study.model(arm, run, self.layout))
-        commands = []
-        for test in study.tests:
-            scans, output = self.layout.raw / test.dataset / test.images, self.layout.predictions(arm.name, run, test.dataset)
-            options = ["-m", model, "-f", str(run.fold), "-i", str(scans), "-o", str(output), "-device", study.device]
-            options += ["-npp", "1", "-nps", "1"] + ([] if study.file.mirroring else ["--disable_tta"])
-            commands.append(_stock("nnUNetv2_predict_from_modelfolder", *options))
-        remade = [str(self.layout.predictions(arm.name, run, test.dataset)) for test in study.tests]
+        commands = [self._prediction(arm, run, test) for test in self.study.tests]
+        remade = [str(self.layout.predictions(arm.name, run, test.dataset)) for test in self.study.tests]
         return Job(f"predict/{arm.name}.{run.name}", [trained], commands, arm.name, run.name, remakes=remade)
+
+    def _prediction(self, arm: Arm, run: Run, test: ScoredSet) -> list[str]:
+        """On a CPU one scan after the other: nnU-Net's worker processes take half a minute to start and would fight for the cores."""
+        study, output = self.study, str(self.layout.predictions(arm.name, run, test.dataset))
+        options = ["-i", str(self.layout.raw / test.dataset / test.images), "-o", output, "-f", str(run.fold), "-device", study.device]
+        options += [] if study.file.mirroring else ["--disable_tta"]
+        if not arm.trains:
+            return _stock("nnUNetv2_predict_from_modelfolder", "-m", str(study.model(arm, run, self.layout)), *options)
+        workers = "0" if study.device == "cpu" else "2"
+        model = ["-d", study.dataset(arm, run), "-c", study.configuration(arm, run), "-tr", arm.trainer, "-p", study.plans(arm)]
+        return _stock("nnUNetv2_predict", *model, *options, "-npp", workers, "-nps", workers)
 
     def _evaluate(self, arm: Arm, run: Run) -> Job:
         commands = [self._evaluation(arm, run, test) for test in self.study.tests]

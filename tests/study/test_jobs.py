@@ -51,6 +51,21 @@ def test_a_training_is_stock_and_its_arm_the_only_difference(jobs_of, content, t
     ]
 
 
+def test_a_prediction_is_stock_in_whatever_way_the_model_stands(jobs_of, content):
+    content["arms"].append({"name": "adabn", "adapt_bn": "source_only"})
+    jobs = jobs_of(content)
+    source, target = jobs["predict/mmd.seed1_fold0"].commands
+    assert Path(source[0]).name == "nnUNetv2_predict"
+    assert source[1:5] == ["-d", "Dataset101_A", "-c", "3d_fullres_mmd_seed1"]
+    assert target[target.index("-i") + 1].endswith("nnUNet_raw/Dataset102_B/imagesTs")
+    assert source[-4:] == ["-npp", "0", "-nps", "0"]
+    adapted, _ = jobs["predict/adabn.seed0_fold0"].commands
+    assert Path(adapted[0]).name == "nnUNetv2_predict_from_modelfolder"
+    assert adapted[2].endswith(
+        "out/adapted/adabn/seed0_fold0/Dataset101_A/nnUNetTrainer_UDA_SourceOnly__UDAPlans__3d_fullres_source_only_seed0"
+    )
+
+
 def test_no_arm_waits_for_another_but_those_that_start_from_one(jobs_of, content):
     content["arms"] += [{"name": "adabn", "adapt_bn": "source_only"}, {"name": "pseudo", "self_train": "mmd"}]
     jobs = jobs_of(content)

@@ -23,7 +23,7 @@ from nnunet_da.study.locks import lock, try_lock
 from nnunet_da.study.records import Record, read_record, skipped
 
 TOLERANT = ("collect", "report")  # run whatever became of what they wait for
-POLL_SECONDS, MEMORY_SECONDS = 0.2, 2.0
+POLL_SECONDS, MEMORY_SECONDS = 0.2, 1.0
 GRACE_SECONDS = 60  # for a training to save where it stands
 
 

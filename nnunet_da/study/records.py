@@ -22,7 +22,7 @@ class Record:
         reason: one line, "" where it is done.
         started, ended: seconds since 1970.
         seconds: of all tries together, those that were killed too.
-        peak_mb: largest memory of the job's processes together, looked at every two seconds.
+        peak_mb: largest memory of the job's processes together, looked at once a second.
         gpu: number of the GPU it ran on, None for none.
     """
 

@@ -37,8 +37,9 @@ def _checkpoint(study: Study, arm: Arm, run: Run, layout: Layout) -> Path:
 
 @cache
 def _parameters(checkpoint: Path) -> int | None:
-    """Trained numbers of a model, None where there is no checkpoint."""
+    """Trained numbers of a model, None where there is no checkpoint. nnU-Net's networks name many of their weights several times."""
     if not checkpoint.is_file():
         return None
     weights = read_checkpoint(checkpoint)["network_weights"]
-    return sum(value.numel() for name, value in weights.items() if not name.endswith(BUFFERS))
+    trained = {value.data_ptr(): value.numel() for name, value in weights.items() if not name.endswith(BUFFERS)}
+    return sum(trained.values())

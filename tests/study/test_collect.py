@@ -180,7 +180,8 @@ def test_other_folds_and_short_trainings_are_noticed(finished):
 
 def test_time_memory_and_parameters_are_listed(finished, monkeypatch):
     study, layout = finished
-    weights = {"a.weight": torch.zeros(3, 4), "bn.running_mean": torch.zeros(9), "bn.num_batches_tracked": torch.tensor(0)}
+    weight = torch.zeros(3, 4)
+    weights = {"a.weight": weight, "decoder.a.weight": weight, "bn.running_mean": torch.zeros(9), "bn.num_batches_tracked": torch.tensor(0)}
     monkeypatch.setattr("nnunet_da.study.cost.read_checkpoint", lambda file: {"network_weights": weights})
     for arm in study.arms:
         (study.trained(arm, study.runs[0], layout) / "checkpoint_final.pth").touch()

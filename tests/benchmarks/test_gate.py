@@ -90,7 +90,12 @@ def test_every_factor_has_its_test_set(gate):
     assert names[-1].endswith("severity_2")
 
 
-@pytest.mark.parametrize("factor", [name for name in SWITCHES if name not in ("population", "joint", "cortex")])
+def quick_first(factors):
+    """Two scans each: a scanner's and a reader's factor stand for the others in the default run."""
+    return [name if name in ("kernel", "label_protocol") else pytest.param(name, marks=pytest.mark.slow) for name in factors]
+
+
+@pytest.mark.parametrize("factor", quick_first(name for name in SWITCHES if name not in ("population", "joint", "cortex")))
 def test_a_factor_at_rochester_changes_itself_alone(gate, factor):
     """From one seed the same person is scanned; only what the factor stands for is different."""
     sets = gate.test_centres()

@@ -33,7 +33,7 @@ def check_types_and_gradients(trainer, seen, numbers) -> None:
     assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in gradients)
 
 
-@pytest.mark.parametrize(("name", "plans"), ARMS)
+@pytest.mark.parametrize(("name", "plans"), [pytest.param(*arm, marks=[pytest.mark.slow] * (arm[1] == "UDAPlans")) for arm in ARMS])
 def test_alignment_leaves_autocast_on_the_cpu(make_trainer, monkeypatch, name, plans):
     """The trainer uses autocast on CUDA alone; here bfloat16 on the CPU stands in for it."""
     trainer = make_trainer(name, plans)

@@ -32,14 +32,14 @@ class Abandoned(Exception):
 
 
 class Watched:
-    """The process of the study, known by its number and its start; "" is a study that need not live, on a cluster."""
+    """The process of the study, known by its number and its start; "none" for a study that need not live, on a cluster."""
 
     def __init__(self, text: str) -> None:
         self.pid, _, self.started = text.partition("@")
 
     @property
     def is_gone(self) -> bool:
-        if not self.pid:
+        if self.pid == "none":
             return False
         try:
             return started_at(int(self.pid)) != self.started
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nnunet_da.study.job")
     parser.add_argument("folder", type=Path)
     parser.add_argument("job")
-    parser.add_argument("--watch", default="", metavar="PID@START", help="stop when this process is gone")
+    parser.add_argument("--watch", default="none", metavar="PID@START", help="stop when this process is gone")
     options = parser.parse_args(arguments)
     layout = Layout(options.folder.resolve())
     content = json.loads(layout.jobs.read_text(encoding="utf-8"))

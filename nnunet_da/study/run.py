@@ -236,7 +236,7 @@ def _stop(process: "subprocess.Popen[bytes]", engine: Engine) -> None:
 def _command(layout: Layout, engine: Engine) -> list[str]:
     local = engine.profile is None
     options = ["-s", str(HERE / "workflow.smk"), "--directory", str(layout.folder)]
-    options += ["--config", f"python={sys.executable}", f"watch={os.getpid()}@{started_at(os.getpid())}" if local else "watch="]
+    options += ["--config", f"python={sys.executable}", f"watch={os.getpid()}@{started_at(os.getpid())}" if local else "watch=none"]
     options += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "--nolock", "--scheduler", "greedy", "--nocolor"]
     if engine.profile is None:
         gpus = ["--resources", f"gpu={engine.local_gpus}"] if engine.local_gpus else []

@@ -1,5 +1,5 @@
 # The rules of a study for Snakemake: one per kind of job, all read from jobs.json. `nnunet-da study` starts this; by hand:
-#   snakemake -s workflow.smk --directory STUDY --config python=$(which python) watch= --cores 2 --keep-going
+#   snakemake -s workflow.smk --directory STUDY --config python=$(which python) watch=none --cores 2 --keep-going
 # Scheduling, resources, clusters and what is out of date are Snakemake's; a job runs its commands and leaves its record.
 
 import json
@@ -37,4 +37,4 @@ for KIND in KINDS:
             mem_mb=RESOURCES["mem_mb"],
             runtime=RESOURCES["runtime"],
         shell:
-            "{config[python]} -m nnunet_da.study.job . {params.job} --watch='{config[watch]}'"
+            "{config[python]} -m nnunet_da.study.job . {params.job} --watch {config[watch]}"

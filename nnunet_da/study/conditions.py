@@ -28,8 +28,8 @@ def check_conditions(study: Study, layout: Layout, scored: Sequence[tuple[Arm, S
         yield from found
     if not differing:
         yield (
-            f"Checked after training: all {len(trained)} trained arms had the same plans but for the method's settings, the same folds,"
-            f" the same augmentation settings and {baseline.iterations} iterations each."
+            f"Checked after training: all {len(trained)} trained arms had the same plans but for the method's settings, the same"
+            f" augmentation settings and {baseline.iterations} iterations each; those that train on the source alone had the same folds."
         )
 
 
@@ -37,6 +37,7 @@ def _differences(study: Study, layout: Layout, baseline: Arm, arm: Arm, run: Run
     """Plans, augmentation and folds of one arm against the baseline's."""
     one, other = (_plans(study.model(which, run, layout)) for which in (baseline, arm))
     if one is None or other is None:
+        yield f"{arm.title} could not be compared with {baseline.title}: the plans of {run.name} are missing for one of them."
         return
     if arm.preset != baseline.preset:
         yield f"{arm.title} has other plans ({arm.preset} instead of {baseline.preset}): its difference is not the method's alone."

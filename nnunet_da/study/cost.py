@@ -17,7 +17,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def cost_table(study: Study, layout: Layout) -> pd.DataFrame:
-    """One row per job that ran for an arm: seconds of all its tries, peak resident memory of its processes."""
+    """One row per job that ran for an arm: seconds of all its tries, peak memory of its processes."""
     rows = []
     for arm in study.arms:
         for run in study.runs:

@@ -5,7 +5,7 @@ the centres as they differ at severity 1 and 2, and on a second sample of Tulane
 positioning change with Tulane's people staying; `joint` and `cortex` come with Rochester's older people, since young ones show neither.
 What has been done is kept in --work: a second call goes on where the first one stopped, inside a training at its last epoch.
 
-usage: python benchmarks/gate.py --pixel-mm 3 --slice-scale 1.6 --patch-size 40 48 48 --epochs 140 --iterations 20 --train 32 --test 12
+usage: python benchmarks/gate.py --pixel-mm 4 --slice-scale 2 --patch-size 32 40 40 --epochs 50 --iterations 20 --train 32 --test 12
                                  --threads 2 --seed 0 --work DIR --output gate.md     (beside it gate.json)
 """
 
@@ -262,10 +262,10 @@ def _say(text: str) -> None:
 def _options() -> argparse.Namespace:
     every = [name for name in test_centres() if name != CONTROL]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pixel-mm", type=float, default=3.0)
-    parser.add_argument("--slice-scale", type=float, default=1.6, help=f"times {SOURCE_SLICE_MM} mm")
-    parser.add_argument("--patch-size", type=int, nargs=3, default=[40, 48, 48], metavar=("Z", "Y", "X"), help="voxels; scans are as large")
-    parser.add_argument("--epochs", type=int, default=140)
+    parser.add_argument("--pixel-mm", type=float, default=4.0)
+    parser.add_argument("--slice-scale", type=float, default=2.0, help=f"times {SOURCE_SLICE_MM} mm")
+    parser.add_argument("--patch-size", type=int, nargs=3, default=[32, 40, 40], metavar=("Z", "Y", "X"), help="voxels; scans are as large")
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--iterations", type=int, default=20, help="per epoch")
     parser.add_argument("--train", type=int, default=32, help="labelled scans of the source, a fifth of them nnU-Net's validation")
     parser.add_argument("--test", type=int, default=12, help="scans per test set")

@@ -96,7 +96,7 @@ def test_a_preset_may_fix_a_stock_network(make_centre, nnunet_folders, name, nor
     file, _ = plan(PlanRequest("101", ["102"], name, patch_size=[16, 24, 32], processes=1))
     configuration = json.loads(file.read_text())["configurations"]["3d_fullres"]
     network = configuration["architecture"]
-    assert (configuration["patch_size"], configuration["batch_size"]) == ([16, 24, 32], 3)
+    assert (configuration["patch_size"], configuration["batch_size"]) == ([16, 24, 32], 2)
     assert configuration["nnunet_da"]["deep_supervision"] is True
     assert "patch_size" not in network["arch_kwargs"]
     names = network["network_class_name"], network["arch_kwargs"], network["_kw_requires_import"]

@@ -51,4 +51,14 @@ def first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
         gone = [value for value in before["file"][name] if value not in now["file"][name]]
         if gone:
             return f"{name}: {gone[0]} is not among them now"
+    return _moved_run(before["runs"], now["runs"])
+
+
+def _moved_run(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
+    """Datasets of self-training runs are numbered as the file lists arms, seeds and folds; an addition before the end renumbers them."""
+    trained = {(run["arm"], run["seed"], run["fold"]): run["trained"] for run in now}
+    for run in before:
+        other = trained[run["arm"], run["seed"], run["fold"]]
+        if other != run["trained"]:
+            return f"the self-training of '{run['arm']}' is in {run['trained']} there, in {other} now: add arms, seeds or folds at the end"
     return ""

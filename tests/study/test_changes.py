@@ -38,3 +38,13 @@ def test_arms_seeds_words_and_resources_may_come(described, content):
 )
 def test_what_results_depend_on_may_not_change(described, changes, words):
     assert words in first_change(described(), described(**changes))
+
+
+def test_a_self_training_may_not_be_renumbered(described, content):
+    """Its dataset's number follows the order of arms, seeds and folds: what comes must come at the end."""
+    both, *_ = content["arms"]
+    one, two = ({"name": name, "self_train": "both"} for name in ("one", "two"))
+    before = described(arms=[both, one], seeds=[0])
+    assert first_change(before, described(arms=[both, one, two], seeds=[0])) == ""
+    assert first_change(before, described(arms=[both, one], seeds=[0, 1])) == ""
+    assert "self-training of 'one'" in first_change(before, described(arms=[both, two, one], seeds=[0]))

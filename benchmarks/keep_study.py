@@ -1,0 +1,79 @@
+"""Keep what a study found, without its scans and models: answer, tables, forest plots, cost, and the scores of every trained model.
+
+usage: python benchmarks/keep_study.py STUDY_FOLDER --output benchmarks/results/NAME
+"""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from nnunet_da.datasets import read_json
+from nnunet_da.errors import UserError
+from nnunet_da.evaluation.metric_files import read_metrics
+from nnunet_da.outputs import versions_of, write_whole
+
+METRICS = ("dice", "asd_mm", "hd95_mm", "volume_mm3", "volume_error_mm3")
+KEPT = ("results/study_*", "results/figures/study_forest*.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", type=Path, nargs="?")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    if options.study is None or options.output is None:
+        print("keep_study.py keeps the results of a study: name its folder, and with --output where they go")
+        return
+    keep(options.study, options.output)
+    print(f"kept: {options.output}")
+
+
+def keep(study: Path, output: Path) -> None:
+    """Copy a finished study's results.
+
+    Raises:
+        UserError: the folder is no study's, or it has no answer yet.
+    """
+    described = read_json(study / "study.json", f"{study} must be the folder of a study")
+    if not (study / "results" / "study_answer.json").is_file():
+        raise UserError(f"{study} has no answer yet: let `nnunet-da study` end first")
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    for file in (file for pattern in KEPT for file in study.glob(pattern)):
+        shutil.copyfile(file, output / file.name)
+    scores(study).to_csv(output / "scores.csv", index=False, lineterminator="\n", float_format="%.5g")
+    file = described["file"]
+    content = {
+        "study": file["name"],
+        "title": file["title"],
+        "command": f"nnunet-da study {file['name']} -o STUDY",
+        "seeds": file["seeds"],
+        "folds": file["folds"],
+        "arms": {arm["name"]: arm["title"] for arm in described["arms"]},
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": versions_of("nnunetv2", "torch", "numpy"),
+    }
+    write_whole(output / "study.json", json.dumps(content, indent=1) + "\n")
+
+
+def scores(study: Path) -> pd.DataFrame:
+    """One row per arm, seed, fold, case, label and metric."""
+    tables = []
+    for file in sorted((study / "evaluation").glob("*/*/*/metrics.csv")):
+        arm, run, _ = file.relative_to(study / "evaluation").parts[:3]
+        seed, fold = (int(part.removeprefix(word)) for part, word in zip(run.split("_"), ("seed", "fold"), strict=True))
+        table = read_metrics(file)
+        kept = table[table["metric"].isin(METRICS)]
+        tables.append(kept[["domain", "case", "label", "metric", "value"]].assign(arm=arm, seed=seed, fold=fold))
+    return pd.concat(tables)[["arm", "seed", "fold", "domain", "case", "label", "metric", "value"]]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -87,7 +87,7 @@ def test_every_factor_has_its_test_set(gate):
     assert set(SWITCHES) <= set(gate.test_centres())
     names = [f"{number} {name}" for number, name in enumerate(gate.test_centres())]
     assert names[0] == "0 control"
-    assert names[-1].endswith("severity_2")
+    assert names[-1].endswith("severity_2_same_rules")
 
 
 def quick_first(factors):

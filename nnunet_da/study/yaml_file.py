@@ -1,9 +1,13 @@
 """YAML that refuses what it would silently drop."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from nnunet_da.errors import UserError
+
+BOOLEAN = "tag:yaml.org,2002:bool"
+TRUE_OR_FALSE = re.compile(r"true|True|TRUE|false|False|FALSE")  # as of YAML 1.2; 1.1 takes on, off, yes and no for booleans too
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -15,7 +19,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a name that stands twice in one object; PyYAML would keep the last one."""
+        """Refuses a name that stands twice in one object, where PyYAML would keep the last one, and takes `on` and `off` for words."""
+
+        yaml_implicit_resolvers = {
+            letter: [(tag, pattern) for tag, pattern in resolvers if tag != BOOLEAN]
+            for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -25,6 +34,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
                 raise UserError(f"{file}: every name may stand once in an object, '{twice[0]}' stands twice in the one of line {line}")
             return super().construct_mapping(node, deep)
 
+    Loader.add_implicit_resolver(BOOLEAN, TRUE_OR_FALSE, list("tTfF"))
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:

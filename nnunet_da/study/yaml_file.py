@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nnunet_da.errors import UserError
 
@@ -21,7 +21,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     class Loader(yaml.SafeLoader):
         """Refuses a name that stands twice in one object, where PyYAML would keep the last one, and takes `on` and `off` for words."""
 
-        yaml_implicit_resolvers = {
+        yaml_implicit_resolvers: ClassVar = {
             letter: [(tag, pattern) for tag, pattern in resolvers if tag != BOOLEAN]
             for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }

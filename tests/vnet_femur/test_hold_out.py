@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from nnunet_da.cli.main import main
@@ -18,7 +20,7 @@ def names(folder):
 def test_folders_that_stock_prediction_reads(divided, capsys):
     output = divided / "hold_out"
     assert main([*HOLD_OUT, "-o", str(output)]) == 0
-    assert names(output) == ["images", "labels"]
+    assert names(output) == ["images", "labels", "vnet_femur_hold_out.json"]
     images, labels = names(output / "images"), names(output / "labels")
     assert len(images) == 3
     assert [name.replace("_0000", "") for name in images] == labels
@@ -47,9 +49,30 @@ def test_bad_requests(divided, refuses):
     assert main([*HOLD_OUT, "-o", str(divided / "hold_out"), "--overwrite"]) == 0
 
 
-def test_a_case_that_has_left_the_dataset(divided, refuses):
-    import json
+def test_folders_of_someone_else_are_never_replaced(divided, refuses):
+    mine = divided / "hold_out" / "labels" / "mine.nii.gz"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"years of work")
+    refuses(divided, [*HOLD_OUT, "-o", str(divided / "hold_out"), "--overwrite"], "'labels'", "did not write")
 
+
+def test_files_of_one_name_stay_apart(divided):
+    """dataset.json may list files of any folder; what they are called there must neither clash nor be written to."""
+    raw = divided / "nnUNet_raw" / "Dataset301_F"
+    description, listed = json.loads((raw / "dataset.json").read_text()), {}
+    for case in [file.name[:-12] for file in sorted((raw / "imagesTr").iterdir())]:
+        (raw / case).mkdir()
+        (raw / case / "scan.nii.gz").write_text(case)
+        listed[case] = {"images": [f"{case}/scan.nii.gz"], "label": f"labelsTr/{case}.nii.gz"}
+    (raw / "dataset.json").write_text(json.dumps({**description, "dataset": listed}))
+    assert main([*HOLD_OUT, "-o", str(divided / "hold_out")]) == 0
+    images = list((divided / "hold_out" / "images").iterdir())
+    assert len(images) == 3
+    assert all(file.name == f"{file.read_text()}_0000.nii.gz" for file in images)
+    assert all((raw / case / "scan.nii.gz").read_text() == case for case in listed)
+
+
+def test_a_case_that_has_left_the_dataset(divided, refuses):
     record = json.loads((divided / "nnUNet_preprocessed/Dataset301_F/vnet_femur_split.json").read_text())
     case = record["cohorts"]["all"]["hold_out"][0]
     for file in (divided / "nnUNet_raw/Dataset301_F").rglob(f"{case}*"):

@@ -89,12 +89,10 @@ class _Planner:
         study = self.study
         phantoms = [self._phantom(spec) for spec in study.file.phantom]
         yield from phantoms
-        before = [job.name for job in phantoms]
+        made = [job.name for job in phantoms]
         for preset in study.presets:
-            job = Job(f"prepare/{preset}", before, [self._step("prepare", preset)])
-            yield job
-            before = [job.name]  # one after the other: they share the source's fingerprint
-        yield from self._merges()
+            yield Job(f"prepare/{preset}", made, [self._step("prepare", preset)])
+        yield from self._merges(made)
         for arm in study.arms:
             yield from self._arm(arm)
         yield self._collect()
@@ -114,10 +112,13 @@ class _Planner:
         processes = str(self._threads("phantom"))
         return Job(f"phantom/{spec.id}", [], [_ours("phantom", *options, "--processes", processes, "--overwrite")])
 
-    def _merges(self) -> Iterator[Job]:
-        for arm in self.study.arms:
-            if arm.kind in ("oracle", "joint"):
-                yield Job(f"merge/{arm.name}", [f"prepare/{arm.preset}"], [self._step("merge", arm.name)], arm.name)
+    def _merges(self, made: list[str]) -> Iterator[Job]:
+        labelled = [arm for arm in self.study.arms if arm.kind in ("oracle", "joint")]
+        targets = [Job("merge/targets", made, [self._step("targets")])] if labelled and len(self.study.targets) > 1 else []
+        yield from targets
+        for arm in labelled:
+            needs = [f"prepare/{arm.preset}", *(job.name for job in targets)]
+            yield Job(f"merge/{arm.name}", needs, [self._step("merge", arm.name)], arm.name)
 
     def _arm(self, arm: Arm) -> Iterator[Job]:
         for run in self.study.runs:
@@ -129,7 +130,7 @@ class _Planner:
         name = f"{arm.name}.{run.name}"
         trained = f"train/{arm.name}.{run.name}"
         if arm.kind == "self_train":
-            parent = f"predict/{arm.parent}.{run.name}"
+            parent = f"train/{arm.parent}.{run.name}"
             yield Job(f"pseudo/{name}", [parent], [self._step("pseudo", arm.name, run.name)], arm.name, run.name)
             yield self._train(arm, run, f"pseudo/{name}")
         elif arm.trains:
@@ -161,15 +162,17 @@ class _Planner:
         return Job(f"predict/{arm.name}.{run.name}", [trained], commands, arm.name, run.name, remakes=remade)
 
     def _prediction(self, arm: Arm, run: Run, test: ScoredSet) -> list[str]:
-        """On a CPU one scan after the other: nnU-Net's worker processes take half a minute to start and would fight for the cores."""
+        """On a CPU one scan after the other: nnU-Net's worker processes take half a minute to start and would fight for the cores.
+
+        Adapted models stand as nnU-Net lays its results out; its command for other folders cannot do without workers.
+        """
         study, output = self.study, str(self.layout.predictions(arm.name, run, test.dataset))
+        trained, workers = study.trained_arm(arm), "0" if study.device == "cpu" else "2"
+        model = ["-d", study.dataset(trained, run), "-c", study.configuration(trained, run), "-tr", arm.trainer, "-p", study.plans(arm)]
         options = ["-i", str(self.layout.raw / test.dataset / test.images), "-o", output, "-f", str(run.fold), "-device", study.device]
-        options += [] if study.file.mirroring else ["--disable_tta"]
-        if not arm.trains:
-            return _stock("nnUNetv2_predict_from_modelfolder", "-m", str(study.model(arm, run, self.layout)), *options)
-        workers = "0" if study.device == "cpu" else "2"
-        model = ["-d", study.dataset(arm, run), "-c", study.configuration(arm, run), "-tr", arm.trainer, "-p", study.plans(arm)]
-        return _stock("nnUNetv2_predict", *model, *options, "-npp", workers, "-nps", workers)
+        options += ["-npp", workers, "-nps", workers, *([] if study.file.mirroring else ["--disable_tta"])]
+        models = [] if arm.trains else ["env", f"nnUNet_results={self.layout.adapted(arm.name, run)}"]
+        return [*models, *_stock("nnUNetv2_predict", *model, *options)]
 
     def _evaluate(self, arm: Arm, run: Run) -> Job:
         commands = [self._evaluation(arm, run, test) for test in self.study.tests]

@@ -16,7 +16,7 @@ from nnunet_da.settings import PLANS_KEY, settings_from_dict, settings_from_plan
 from nnunet_da.study.arms import Arm
 from nnunet_da.study.layout import CONFIGURATION, Layout, Run
 from nnunet_da.study.locks import lock
-from nnunet_da.study.study import JOINT_ID, ORACLE_ID, Study
+from nnunet_da.study.study import JOINT_ID, ORACLE_ID, TARGET_LABELS, Study
 
 SPLITS = "splits_final.json"
 
@@ -45,6 +45,19 @@ def prepare_preset(study: Study, preset: str) -> None:
     preprocess(study.source, plans.stem, CONFIGURATION, processes=2)
 
 
+def merge_targets(study: Study) -> None:
+    """The labelled cases of several targets in one dataset, once for the oracle and the joint arm.
+
+    Raises:
+        UserError: datasets that do not fit.
+    """
+    first, *others = [find_dataset(name) for name in study.targets]
+    for number, other in enumerate(others):
+        last = number == len(others) - 1
+        dataset_id, name = (ORACLE_ID, TARGET_LABELS) if last else (ORACLE_ID - 1 - number, f"{TARGET_LABELS}{number}")
+        first = merge_datasets(first, other, dataset_id, name, overwrite=True).dataset
+
+
 def prepare_labelled_target(study: Study, arm: Arm) -> None:
     """The dataset that an oracle or joint arm trains on, with the source's plans moved to it, preprocessed by stock nnU-Net.
 
@@ -52,7 +65,7 @@ def prepare_labelled_target(study: Study, arm: Arm) -> None:
         UserError: datasets that do not fit, or a fold that there is not.
     """
     source, plans_name = find_dataset(study.source), load_preset(arm.preset).plans_name
-    labelled = _labelled_target(study)
+    labelled = find_dataset(study.labelled_target)
     if arm.kind == "joint":
         merged = merge_datasets(source, labelled, JOINT_ID, "Joint", overwrite=True)
         plans_of_merged(plans_name, source, merged.dataset, list(merged.added.values()), CONFIGURATION)
@@ -108,16 +121,6 @@ def _add_configuration(file: Path, name: str, overrides: dict[str, object]) -> N
         raise UserError(f"an arm cannot switch deep supervision on where its preset has none: take it out of the settings of {name}")
     plans["configurations"][name] = {"inherits_from": CONFIGURATION, PLANS_KEY: settings_to_dict(settings)}
     write_json(plans, file)
-
-
-def _labelled_target(study: Study) -> RawDataset:
-    """The target, or all targets merged where there are several."""
-    first, *others = [find_dataset(name) for name in study.targets]
-    for number, other in enumerate(others):
-        last = number == len(others) - 1
-        dataset_id, name = (ORACLE_ID, "TargetLabels") if last else (ORACLE_ID - 1 - number, f"TargetLabels{number}")
-        first = merge_datasets(first, other, dataset_id, name, overwrite=True).dataset
-    return first
 
 
 def _fix_folds(dataset: RawDataset, folds: Sequence[int]) -> None:

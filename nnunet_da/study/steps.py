@@ -28,10 +28,19 @@ def main(arguments: list[str] | None = None) -> int:
 def prepare(study: Study, layout: Layout, preset: str) -> None:
     """Plans, folds and preprocessed scans of one preset; test cases that are training cases are refused first."""
     from nnunet_da.study.leakage import refuse_trained_tests
+    from nnunet_da.study.locks import lock
     from nnunet_da.study.prepare import prepare_preset
 
     refuse_trained_tests(study)
-    prepare_preset(study, preset)
+    with lock(layout.folder / "locks" / "prepare.lock"):  # presets share the source's fingerprint, folds and label maps
+        prepare_preset(study, preset)
+
+
+def targets(study: Study, layout: Layout) -> None:
+    """One dataset of several targets' labelled cases."""
+    from nnunet_da.study.prepare import merge_targets
+
+    merge_targets(study)
 
 
 def merge(study: Study, layout: Layout, arm: str) -> None:
@@ -66,7 +75,7 @@ def _run(study: Study, name: str) -> Run:
     return next(run for run in study.runs if run.name == name)
 
 
-STEPS: dict[str, Callable[..., None]] = {"prepare": prepare, "merge": merge, "configure": configure, "pseudo": pseudo, "collect": collect}
+STEPS: dict[str, Callable[..., None]] = {step.__name__: step for step in (prepare, targets, merge, configure, pseudo, collect)}
 
 if __name__ == "__main__":
     sys.exit(main())

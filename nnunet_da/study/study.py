@@ -13,6 +13,7 @@ from nnunet_da.study.file import ArmSpec, PhantomSpec, Primary, Resources, Score
 from nnunet_da.study.layout import CONFIGURATION, Layout, Run
 
 JOINT_ID, ORACLE_ID, PSEUDO_ID = 999, 998, 900  # datasets that a study makes; its raw folder is its own
+TARGET_LABELS = "TargetLabels"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Study:
     def methods(self) -> list[Arm]:
         return [arm for arm in self.arms if not arm.reference]
 
+    @property
+    def labelled_target(self) -> str:
+        """The target, or all targets merged where there are several."""
+        return self.targets[0] if len(self.targets) == 1 else f"Dataset{ORACLE_ID}_{TARGET_LABELS}"
+
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
 
@@ -63,7 +69,7 @@ class Study:
     def dataset(self, arm: Arm, run: Run) -> str:
         """Dataset that an arm's training reads."""
         if arm.kind == "oracle":
-            return self.targets[0] if len(self.targets) == 1 else f"Dataset{ORACLE_ID}_TargetLabels"
+            return self.labelled_target
         if arm.kind == "joint":
             return f"Dataset{JOINT_ID}_Joint"
         if arm.kind == "self_train":

@@ -60,10 +60,9 @@ def test_a_prediction_is_stock_in_whatever_way_the_model_stands(jobs_of, content
     assert target[target.index("-i") + 1].endswith("nnUNet_raw/Dataset102_B/imagesTs")
     assert source[-4:] == ["-npp", "0", "-nps", "0"]
     adapted, _ = jobs["predict/adabn.seed0_fold0"].commands
-    assert Path(adapted[0]).name == "nnUNetv2_predict_from_modelfolder"
-    assert adapted[2].endswith(
-        "out/adapted/adabn/seed0_fold0/Dataset101_A/nnUNetTrainer_UDA_SourceOnly__UDAPlans__3d_fullres_source_only_seed0"
-    )
+    assert adapted[0] == "env" and adapted[1].endswith("out/adapted/adabn/seed0_fold0")
+    assert Path(adapted[2]).name == "nnUNetv2_predict"
+    assert adapted[3:7] == ["-d", "Dataset101_A", "-c", "3d_fullres_source_only_seed0"]
 
 
 def test_no_arm_waits_for_another_but_those_that_start_from_one(jobs_of, content):
@@ -76,15 +75,23 @@ def test_no_arm_waits_for_another_but_those_that_start_from_one(jobs_of, content
             assert others == {"adabn": {"source_only"}, "pseudo": {"mmd"}}.get(arm, set()), name
     assert jobs["adapt/adabn.seed0_fold0"].needs == ["train/source_only.seed0_fold0"]
     assert jobs["train/pseudo.seed1_fold0"].needs == ["pseudo/pseudo.seed1_fold0"]
+    assert jobs["pseudo/pseudo.seed1_fold0"].needs == ["train/mmd.seed1_fold0"]
     datasets = {jobs[f"train/pseudo.seed{seed}_fold0"].commands[1][1] for seed in (0, 1)}
     assert datasets == {"Dataset900_Pseudo", "Dataset901_Pseudo"}
 
 
-def test_two_presets_share_the_fingerprint_one_after_the_other(jobs_of, content):
+def test_a_preset_that_cannot_be_prepared_stops_no_other(jobs_of, content):
     content["arms"].append({"name": "resenc", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "uda_resenc"})
     jobs = jobs_of(content)
-    assert jobs["prepare/uda"].needs == ["phantom/101", "phantom/102"]
-    assert jobs["prepare/uda_resenc"].needs == ["prepare/uda"]
+    assert jobs["prepare/uda"].needs == jobs["prepare/uda_resenc"].needs == ["phantom/101", "phantom/102"]
+
+
+def test_several_targets_are_merged_once_for_oracle_and_joint(jobs_of, content):
+    content["phantom"].append({"id": 103, "name": "C", "centre": "rochester", "train": 6, "test": 2})
+    jobs = jobs_of({**content, "targets": [102, 103]})
+    assert jobs["merge/targets"].needs == ["phantom/101", "phantom/102", "phantom/103"]
+    assert jobs["merge/oracle"].needs == jobs["merge/joint"].needs == ["prepare/uda", "merge/targets"]
+    assert jobs["train/oracle.seed0_fold0"].commands[1][1] == "Dataset998_TargetLabels"
 
 
 def test_resources_are_the_defaults_or_the_files(resolved, content):

@@ -90,6 +90,8 @@ class Primary:
         metric: endpoint.
         target: dataset, the first target where None.
         label: of the endpoint, the dataset's first where None.
+        smallest_gain: least gain of the endpoint, in its unit, that would matter; 0.1 mm or 0.005 of a fraction where None.
+        alpha: two-sided level of every test.
     """
 
     method: str | None = None
@@ -97,6 +99,8 @@ class Primary:
     metric: str = "asd_mm"
     target: str | int | None = None
     label: str | None = None
+    smallest_gain: float | None = None
+    alpha: float = 0.05
 
 
 @dataclass(frozen=True)

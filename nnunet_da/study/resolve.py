@@ -132,7 +132,7 @@ def _question(file: StudyFile, datasets: _Datasets, arms: list[Arm], targets: li
     target = datasets.name(file.primary.target) if file.primary.target is not None else targets[0]
     if target not in targets:
         raise UserError(f"'primary' must name one of the targets ({', '.join(targets)}), got {target}: correct it")
-    return baseline, Primary(method, baseline, file.primary.metric, target, file.primary.label)
+    return baseline, replace(file.primary, method=method, baseline=baseline, target=target)
 
 
 def _device(asked: str) -> str:

@@ -60,7 +60,8 @@ def test_a_prediction_is_stock_in_whatever_way_the_model_stands(jobs_of, content
     assert target[target.index("-i") + 1].endswith("nnUNet_raw/Dataset102_B/imagesTs")
     assert source[-4:] == ["-npp", "0", "-nps", "0"]
     adapted, _ = jobs["predict/adabn.seed0_fold0"].commands
-    assert adapted[0] == "env" and adapted[1].endswith("out/adapted/adabn/seed0_fold0")
+    assert adapted[0] == "env"
+    assert adapted[1].endswith("out/adapted/adabn/seed0_fold0")
     assert Path(adapted[2]).name == "nnUNetv2_predict"
     assert adapted[3:7] == ["-d", "Dataset101_A", "-c", "3d_fullres_source_only_seed0"]
 

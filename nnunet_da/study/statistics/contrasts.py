@@ -1,6 +1,7 @@
 """Every arm against the baseline, metric by metric, and the order in which the study may claim what it finds."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 from nnunet_da.evaluation.statistics import UNDEFINED, Array, direction, holm
 from nnunet_da.study.statistics.crossed import difference
 from nnunet_da.study.statistics.declaration import Declaration, unit_of
-from nnunet_da.study.statistics.non_inferiority import NON_INFERIOR, non_inferiority
+from nnunet_da.study.statistics.non_inferiority import INCONCLUSIVE, NON_INFERIOR, non_inferiority
 from nnunet_da.study.statistics.ranks import superiority
 from nnunet_da.study.statistics.values import Cube, StudyValues
 
@@ -72,9 +73,7 @@ def in_order(contrasts: pd.DataFrame, margins: pd.DataFrame, declaration: Declar
     helped = bool(len(first)) and first.iloc[0]["better"] == declaration.primary_method
     gates = margins[margins["role"] == GATE]
     kept = helped and len(gates) == len(declaration.margins) and bool((gates["verdict"] == NON_INFERIOR).all())
-    contrasts["claim"] = [
-        _claim(row["role"], row["p"] < alpha, row["p"], row["p_holm"], alpha, kept) for row in contrasts.to_dict("records")
-    ]
+    contrasts["claim"] = [_claim(row, alpha, kept) for row in contrasts.to_dict("records")]
     margins["claim"] = [_margin_claim(row, alpha, helped, kept) for row in margins.to_dict("records")]
     return contrasts[list(CONTRAST_COLUMNS)], margins[list(NON_INFERIORITY_COLUMNS)]
 
@@ -135,27 +134,34 @@ def interval_over_cases(differences: Array, alpha: float) -> tuple[float, float]
 def _held_to_a_margin(cube: Cube, metric: str, margin: float, alpha: float) -> dict[str, Any]:
     baseline, method = cube.defined
     estimate = difference(baseline, method, paired=cube.paired, alpha=alpha)
-    found = non_inferiority(estimate, metric, margin)
+    found, notes = non_inferiority(estimate, metric, margin), list(estimate.notes)
+    failed = np.isnan(cube.values).sum(axis=(1, 2))
+    if found.verdict == NON_INFERIOR and failed[1] > failed[0]:
+        found = replace(found, verdict=INCONCLUSIVE)
+        notes.append(f"it fails {failed[1]} times on the source and the baseline {failed[0]} times, which the loss leaves out")
     counts = {"n_runs": estimate.n_runs, "n_cases": estimate.n_cases, "n_left_out": len(cube.cases) - estimate.n_cases}
     bounds = {"loss": found.loss, "ci_low": found.low, "ci_high": found.high, "margin": margin}
-    return counts | bounds | {"verdict": found.verdict, "p": found.p, "note": "; ".join(estimate.notes)}
+    return counts | bounds | {"verdict": found.verdict, "p": found.p, "note": "; ".join(notes)}
 
 
 def _better(row: dict[str, Any]) -> str:
-    """The arm on whose side the whole interval lies; "" where it holds 0 or there is none."""
+    """The arm on whose side the whole interval lies; "" where it holds 0, there is none, or failed segmentations say otherwise."""
     if not np.isfinite(row["ci_low"]) or row["ci_low"] <= 0 <= row["ci_high"]:
         return ""
-    return row["arm"] if row["difference"] * direction(row["metric"]) > 0 else row["baseline"]
+    ahead = row["difference"] * direction(row["metric"]) > 0
+    if row["n_left_out"] and (row["superiority"] <= 0.5 if ahead else row["superiority"] >= 0.5):
+        return ""
+    return row["arm"] if ahead else row["baseline"]
 
 
-def _claim(role: str, significant: bool, p: float, p_holm: float, alpha: float, kept: bool) -> str:
-    if role not in (PRIMARY, SECONDARY):
+def _claim(row: dict[str, Any], alpha: float, kept: bool) -> str:
+    if row["role"] not in (PRIMARY, SECONDARY):
         return DESCRIBED
-    if not np.isfinite(p):
+    if not np.isfinite(row["p"]):
         return NOT_ESTIMABLE
-    if role == PRIMARY:
-        return SHOWN if significant else NOT_SHOWN
-    return NOT_REACHED if not kept else SHOWN if p_holm < alpha else NOT_SHOWN
+    if row["role"] == PRIMARY:
+        return SHOWN if row["better"] else NOT_SHOWN
+    return NOT_REACHED if not kept else SHOWN if row["better"] and row["p_holm"] < alpha else NOT_SHOWN
 
 
 def _margin_claim(row: dict[str, Any], alpha: float, helped: bool, kept: bool) -> str:
@@ -163,4 +169,4 @@ def _margin_claim(row: dict[str, Any], alpha: float, helped: bool, kept: bool) -
         return NOT_ESTIMABLE
     if row["role"] == GATE:
         return NOT_REACHED if not helped else SHOWN if row["verdict"] == NON_INFERIOR else NOT_SHOWN
-    return NOT_REACHED if not kept else SHOWN if row["p_holm"] < alpha else NOT_SHOWN
+    return NOT_REACHED if not kept else SHOWN if row["verdict"] != INCONCLUSIVE and row["p_holm"] < alpha else NOT_SHOWN

@@ -74,7 +74,8 @@ def answer_primary(values: StudyValues, declaration: Declaration, label: str, *,
     ranks = superiority(cube.values[0], cube.values[1], metric, paired=cube.paired, alpha=declaration.alpha)
     left_out = len(cube.cases) - estimate.n_cases
     kind, reason = judge(estimate, ranks.share, left_out, metric, declaration.least_gain)
-    low, high = two_level_interval(baseline, method, resamples=resamples, seed=seed)
+    pair = (np.zeros_like(baseline), method - baseline) if cube.paired else (baseline, method)  # paired runs are drawn together
+    low, high = two_level_interval(*pair, resamples=resamples, seed=seed)
     low_cases, high_cases = interval_over_cases((method - baseline).mean(axis=0), declaration.alpha)
     return Primary(
         kind,

@@ -82,15 +82,20 @@ def gap_sentences(answer: StudyAnswer) -> list[str]:
 
 def claims_sentence(answer: StudyAnswer) -> str:
     """What else may be claimed after the fixed order of tests."""
-    rows = pd.concat([answer.contrasts[["arm", "role", "claim"]], answer.non_inferiority[["arm", "role", "claim"]]])
+    columns = ["arm", "role", "claim", "better"]
+    rows = pd.concat([answer.contrasts[columns], answer.non_inferiority.assign(better="margin")[columns]])
     rest = rows[rows["role"] == "secondary"]
     if rest.empty:
         return ""
     if (rest["claim"] == "not reached").any():
         return "All further comparisons are exploratory: an earlier step of the declared order was not shown."
-    shown, tested = int((rest["claim"] == "shown").sum()), int((rest["claim"] != "not estimable").sum())
+    tested, found = int((rest["claim"] != "not estimable").sum()), rest[rest["claim"] == "shown"]
+    if not tested:
+        return "No further comparison can be tested."
+    kept, better = int((found["better"] == "margin").sum()), int((found["better"] == found["arm"]).sum())
     return (
-        f"Of {tested} further comparisons {shown} are shown after Holm's correction." if tested else "No further comparison can be tested."
+        f"Of {tested} further comparisons {len(found)} are shown after Holm's correction: {better} better and"
+        f" {len(found) - kept - better} worse than the baseline, {kept} within a margin on the source."
     )
 
 
@@ -124,7 +129,7 @@ def _bootstrap(primary: Primary) -> str:
     if not np.isfinite(primary.boot_low):
         return ""
     drawn = bounds(primary.boot_low, primary.boot_high, primary.unit)
-    return f"Two-level bootstrap, trainings and cases drawn anew: 95 % interval {drawn} (too narrow with few trainings)."
+    return f"Two-level bootstrap, trainings and cases drawn anew: 95 % interval {drawn} (unreliable with few trainings)."
 
 
 def _ranks(primary: Primary) -> str:
@@ -167,6 +172,7 @@ def _margin_sentence(row: dict[str, Any], declaration: Declaration) -> str:
         INCONCLUSIVE: (f"{row['arm']} is neither shown to be non-inferior nor inferior", "a loss beyond the margin is possible"),
     }[row["verdict"]]
     within = f"{level(declaration)} interval {bounds(row['ci_low'], row['ci_high'], unit)}; margin {margin}"
+    so = row["note"] if row["verdict"] == INCONCLUSIVE and row["note"] else so
     return f"{what}: {said}, {so} (loss {amount(row['loss'], unit, True)}, {within})."
 
 

@@ -31,7 +31,8 @@ class Cube:
 
     Attributes:
         values: (K, R, N), K arms with the same R runs on the same N cases; NaN where undefined.
-        runs: (seed, fold) of each run; run r of one arm and of another have seed and fold in common.
+        runs: (seed, fold) of each run; run r of one arm and of another have seed and fold in common. Where a study has several folds and
+            several seeds, a run is the mean over a fold's seeds, which share their training cases: their scatter is not that of folds.
         cases: their names.
     """
 
@@ -93,7 +94,7 @@ class StudyValues:
         if not runs:
             return None
         rows = [[found.rows[(arm, *run)] for run in runs] for arm in arms]
-        return Cube(found.values[np.array(rows)], runs, found.cases)
+        return _by_fold(Cube(found.values[np.array(rows)], runs, found.cases))
 
 
 def read_values(values: pd.DataFrame, declaration: Declaration) -> StudyValues:
@@ -129,6 +130,17 @@ def run_words(runs: Iterable[Run]) -> str:
     return ", ".join(named[:LISTED]) + (f" and {len(named) - LISTED} more" if len(named) > LISTED else "")
 
 
+def _by_fold(cube: Cube) -> Cube:
+    """Several seeds of several folds, averaged within each fold; other studies as they are. A value that one seed lacks is undefined."""
+    folds = _in_order(fold for _, fold in cube.runs)
+    if len(folds) < 2 or len(folds) == len(cube.runs):
+        return cube
+    members = [[number for number, (_, fold) in enumerate(cube.runs) if fold == one] for one in folds]
+    means = np.stack([cube.values[:, numbers].mean(axis=1) for numbers in members], axis=1)
+    named = tuple(("+".join(cube.runs[number][0] for number in numbers), fold) for numbers, fold in zip(members, folds, strict=True))
+    return Cube(means, named, cube.cases)
+
+
 def _typed(values: pd.DataFrame) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in values]
     if missing or values.empty:
@@ -150,9 +162,9 @@ def _check_names(table: pd.DataFrame, declaration: Declaration) -> None:
         unknown = [name for name in _in_order(table[column]) if name not in names]
         if unknown:
             raise UserError(f"the {column}s {', '.join(names)} were declared, got values of {', '.join(unknown)}: declare or leave out.")
-    for needed, column in ((declaration.baseline, "arm"), (declaration.primary_target, "domain"), (declaration.source, "domain")):
-        if needed not in set(table[column]):
-            raise UserError(f"values of the {column} {needed} were expected, got none: without them the study has no answer.")
+    for needed in (declaration.primary_target, declaration.source):
+        if needed not in set(table["domain"]):
+            raise UserError(f"values of the domain {needed} were expected, got none: without them the study has no answer.")
     target = table[table["domain"] == declaration.primary_target]
     for column, needed in (("metric", declaration.endpoint), ("label", declaration.label)):
         if needed and needed not in set(target[column]):

@@ -108,3 +108,12 @@ def test_the_same_values_give_the_same_answer(make_values, declaration):
     first, second = (analyse(make_values(), declaration, resamples=200, seed=1) for _ in range(2))
     assert first.primary == second.primary
     pd.testing.assert_frame_equal(first.contrasts, second.contrasts)
+
+
+def test_a_baseline_that_failed_leaves_the_question_open_and_the_arms_described(make_values, declaration):
+    values = make_values()
+    answer = analyse(values[values["arm"] != "zero_weight"], declaration, resamples=50)
+    assert answer.primary is None
+    assert answer.contrasts.empty
+    assert set(answer.arms["arm"]) == {"source_only", "grl", "mmd", "oracle"}
+    assert any("no answer yet" in text for text in answer.warnings)

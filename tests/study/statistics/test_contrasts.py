@@ -7,6 +7,7 @@ import pytest
 from nnunet_da.evaluation.statistics import holm
 from nnunet_da.study.statistics.analysis import analyse
 from nnunet_da.study.statistics.contrasts import interval_over_cases
+from nnunet_da.study.statistics.sentences import claims_sentence
 
 GOOD = {"source_only": 2.0, "zero_weight": 1.9, "grl": 1.0, "mmd": 1.88, "oracle": 0.8}
 
@@ -75,3 +76,36 @@ def test_interval_over_cases():
     assert (low, high) == pytest.approx((2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5), abs=1e-4)
     assert np.isnan(interval_over_cases(np.array([1.0]), 0.05)).all()
     assert np.isnan(interval_over_cases(np.ones(4), 0.05)).all()
+
+
+def failing(values: pd.DataFrame, arm: str, domain: str, share: float) -> pd.DataFrame:
+    """The arm finds nothing in a share of the cases of a domain; overlaps stay what they are."""
+    cases = sorted(values["case"].unique())
+    lost = (values["arm"] == arm) & (values["domain"] == domain) & values["case"].isin(cases[: int(share * len(cases))])
+    return values.assign(value=values["value"].mask(lost & (values["metric"] != "dice")))
+
+
+def test_a_gain_among_the_cases_that_did_not_fail_is_no_claim(make_values, declaration):
+    values = failing(failing(make_values(GOOD), "grl", "B", 0.75), "mmd", "B", 0.75)
+    answer = analyse(values, replace(declaration, margins={"dice": 0.5}), resamples=50)
+    found = row(answer.contrasts, arm="grl", domain="B", metric="asd_mm")
+    assert found["p"] < 0.05  # over the cases that are left
+    assert (found["better"], found["claim"]) == ("", "not shown")
+    assert set(answer.contrasts.query("role == 'secondary'")["claim"]) == {"not reached"}
+
+
+def test_failures_on_the_source_are_a_loss_that_no_margin_covers(make_values, declaration):
+    wide = replace(declaration, margins={"hd95_mm": 5.0})
+    before = row(analyse(make_values(GOOD), wide, resamples=50).non_inferiority, arm="grl", metric="hd95_mm")
+    assert before["verdict"] == "non-inferior"
+    after = row(analyse(failing(make_values(GOOD), "grl", "A", 0.5), wide, resamples=50).non_inferiority, arm="grl", metric="hd95_mm")
+    assert (after["verdict"], after["claim"]) == ("inconclusive", "not shown")
+    assert "it fails 12 times on the source and the baseline 0 times" in after["note"]
+
+
+def test_better_and_worse_are_counted_apart(make_values, declaration):
+    answer = analyse(make_values(GOOD | {"mmd": 4.0}), replace(declaration, margins={"dice": 0.5}), resamples=50)
+    assert claims_sentence(answer) == (
+        "Of 6 further comparisons 6 are shown after Holm's correction: 2 better and 3 worse than the baseline,"
+        " 1 within a margin on the source."
+    )

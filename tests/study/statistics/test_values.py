@@ -54,7 +54,6 @@ def test_defined_cases_are_those_with_a_value_in_every_run(make_values, declarat
         (lambda values: without(values, arm="grl", seed=1, metric="dice"), "grl, seed 1 fold 0 lacks dice of case00"),
         (lambda values: values.replace({"arm": {"grl": "gan"}}), "values of gan"),
         (lambda values: values.replace({"domain": {"A": "C"}}), "values of C"),
-        (lambda values: without(values, arm="zero_weight"), "the arm zero_weight were expected"),
         (lambda values: without(values, domain="A"), "the domain A were expected"),
         (lambda values: without(values, metric="asd_mm"), "the declared metric asd_mm"),
         (lambda values: values.assign(value=np.inf), "finite values"),
@@ -64,3 +63,15 @@ def test_defined_cases_are_those_with_a_value_in_every_run(make_values, declarat
 def test_refuses(make_values, declaration, change, words):
     with pytest.raises(UserError, match=words):
         read_values(change(make_values()), declaration)
+
+
+def test_seeds_of_several_folds_are_averaged_within_each_fold(make_values, declaration):
+    """They share the fold's training cases: nine trainings of three folds are no nine independent ones."""
+    values = make_values(seeds=2, folds=3, cases=4)
+    cube = read_values(values, declaration).cube(("zero_weight", "grl"), "B", "1", "asd_mm")
+    assert cube.runs == (("0+1", "0"), ("0+1", "1"), ("0+1", "2"))
+    asked = values.query("arm == 'grl' and fold == 1 and domain == 'B' and metric == 'asd_mm' and case == 'case02'")["value"]
+    assert len(asked) == 2
+    assert cube.values[1, 1, 2] == pytest.approx(asked.mean())
+    lost = values.assign(value=values["value"].mask((values["seed"] == 0) & (values["fold"] == 1) & (values["case"] == "case02")))
+    assert np.isnan(read_values(lost, declaration).cube(("zero_weight", "grl"), "B", "1", "asd_mm").values[1, 1, 2])

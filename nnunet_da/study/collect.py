@@ -2,14 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from nnunet_da.datasets import write_json
-from nnunet_da.errors import CheckFailed
+from nnunet_da.errors import CheckFailed, UserError
 from nnunet_da.evaluation.compare import CompareSettings, compare
 from nnunet_da.evaluation.comparison_files import write_comparison
 from nnunet_da.evaluation.metric_files import read_metrics
@@ -23,7 +24,7 @@ from nnunet_da.study.declaration import declaration_of
 from nnunet_da.study.layout import Layout, Run
 from nnunet_da.study.records import failures, read_record
 from nnunet_da.study.statistics.analysis import analyse
-from nnunet_da.study.statistics.files import write_answer
+from nnunet_da.study.statistics.files import RESULTS, write_answer
 from nnunet_da.study.statistics.text import answer_text
 from nnunet_da.study.study import Study
 
@@ -40,30 +41,53 @@ class Scored:
 
 
 def collect_results(study: Study, layout: Layout) -> None:
-    """Write everything that the report needs into `results`; arms that failed are named and left out.
+    """Write everything that the report needs into `results`; arms that failed are named and left out, as are runs that lack a case.
 
     Raises:
         CheckFailed: no arm was scored.
     """
+    layout.results.mkdir(exist_ok=True)
+    for name in (*RESULTS, COST_FILE, NOTES_FILE):  # of an earlier collection
+        (layout.results / name).unlink(missing_ok=True)
     scored = [Scored(arm, [run for run in study.runs if _is_scored(arm, run, layout)]) for arm in study.arms]
-    shown = sorted((one for one in scored if one.runs), key=lambda one: one.arm.name != study.baseline)
+    every = {one.arm.name: _tables(one, study, layout) for one in scored if one.runs}
+    lacking = list(_incomplete(every))
+    tables = {arm: {run: table for run, table in runs.items() if (arm, run) not in dict(lacking)} for arm, runs in every.items()}
+    complete = [Scored(one.arm, list(tables.get(one.arm.name, []))) for one in scored]
+    shown = sorted((one for one in complete if one.runs), key=lambda one: one.arm.name != study.baseline)
     if not shown:
         raise CheckFailed(f"no arm was scored: the logs are in {layout.folder / 'logs'}")
-    layout.results.mkdir(exist_ok=True)
-    tables = {one.arm.name: _tables(one, study, layout) for one in shown}
     for one in shown:
         _write_arm(one, tables[one.arm.name], study, layout)
     _remove_others(layout.results, {one.arm.name for one in shown})
     _write_settings(shown, study, layout)
     _write_comparison(shown, layout)
-    _write_answer(tables, study, layout)
     cost_table(study, layout).to_csv(layout.results / COST_FILE, index=False)
-    write_json(_notes(shown, study, layout), layout.results / NOTES_FILE)
+    notes = _notes(shown, study, layout)
+    notes["notes"] += [f"{arm}, {run.name}, was left out: it lacks {words}." for (arm, run), words in lacking]
+    try:
+        _write_answer({arm: runs for arm, runs in tables.items() if runs}, study, layout)
+    except UserError as error:
+        notes["notes"].append(f"The statistics could not be computed: {error}")
+        raise
+    finally:
+        write_json(notes, layout.results / NOTES_FILE)
 
 
 def _is_scored(arm: Arm, run: Run, layout: Layout) -> bool:
     record = read_record(layout.record(f"evaluate/{arm.name}.{run.name}"))
     return record is not None and record.status == "done"
+
+
+def _incomplete(tables: dict[str, dict[Run, pd.DataFrame]]) -> Iterator[tuple[tuple[str, Run], str]]:
+    """(arm, run) that lacks a value which another run has, and the first that it lacks."""
+    place = ["domain", "case", "label", "metric"]
+    keys = {(arm, run): set(table[place].itertuples(index=False, name=None)) for arm, runs in tables.items() for run, table in runs.items()}
+    everything = set().union(*keys.values())
+    for one, own in keys.items():
+        if own != everything:
+            domain, case, label, metric = min(everything - own)
+            yield one, f"{metric} of {case} in {domain} (label {label}) and {len(everything - own) - 1} further values"
 
 
 def _tables(one: Scored, study: Study, layout: Layout) -> dict[Run, pd.DataFrame]:
@@ -146,7 +170,7 @@ def _write_answer(tables: dict[str, dict[Run, pd.DataFrame]], study: Study, layo
     print(answer_text(answer))
 
 
-def _notes(shown: list[Scored], study: Study, layout: Layout) -> dict[str, object]:
+def _notes(shown: list[Scored], study: Study, layout: Layout) -> dict[str, Any]:
     notes = [*check_conditions(study, layout, [(one.arm, one.runs) for one in shown])]
     for one in shown:
         if len(one.runs) < len(study.runs):

@@ -189,3 +189,25 @@ def test_time_memory_and_parameters_are_listed(finished, monkeypatch):
     assert set(table["job"]) == {"train", "predict"}
     row = table[(table["arm"] == "both") & (table["seed"] == 1) & (table["job"] == "train")].iloc[0]
     assert (row["seconds"], row["peak_mb"], row["iterations"], row["parameters"]) == (10.0, 100.0, 6, 12)
+
+
+def test_a_run_that_lacks_a_case_is_left_out_and_named(finished):
+    study, layout = finished
+    file = layout.evaluation("mmd", study.runs[1], study.targets[0]) / "metrics.csv"
+    table = pd.read_csv(file)
+    table[table["case"] != "case_3"].to_csv(file, index=False)
+    collect_results(study, layout)
+    notes = json.loads((layout.results / "study_notes.json").read_text())["notes"]
+    assert any("mmd, seed1_fold0, was left out: it lacks asd_mm of case_3" in note for note in notes)
+    assert json.loads((layout.results / "study_answer.json").read_text())["kind"] == "helped"
+
+
+def test_without_the_baseline_failures_and_cost_are_still_told_and_no_old_answer_stays(finished):
+    study, layout = finished
+    collect_results(study, layout)
+    for run in study.runs:
+        Record(f"evaluate/zero_weight.{run.name}", "failed", "no memory").write(layout.record(f"evaluate/zero_weight.{run.name}"))
+    collect_results(study, layout)
+    assert json.loads((layout.results / "study_answer.json").read_text())["primary"] is None
+    assert (layout.results / "study_cost.csv").is_file()
+    assert "zero_weight seed0 fold0: evaluate" in json.loads((layout.results / "study_notes.json").read_text())["failed"]

@@ -8,7 +8,8 @@ import csv
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +60,12 @@ def merge_datasets(
     labels: Path | None = None,
     cases: Sequence[str] | None = None,
     overwrite: bool = False,
+    finish: Callable[[Merged], None] | None = None,
 ) -> Merged:
     """Write `DatasetXXX_NAME` into `nnUNet_raw`: all cases of the source, and cases of another dataset.
 
-    Test cases of neither are taken over. What was preprocessed from an earlier merged dataset of this name goes with it.
+    Test cases of neither are taken over. What was preprocessed from an earlier merged dataset of this name goes with it: such data, plans
+    and folds must not be trained on. If anything fails, all is as it was before.
 
     Args:
         source: labelled; its cases keep their names, and its dataset.json describes the merged dataset.
@@ -73,22 +76,27 @@ def merge_datasets(
         labels: folder of CASE and file ending with label maps for `other`, in the source's label values; they are copied. None for its
             own `labelsTr`, which must then have the source's labels.
         cases: of `other` to take, None for all its training cases.
-        overwrite: replace a merged dataset of this name; never any other.
+        overwrite: replace a merged dataset of this name; never any other, and never one of the two.
+        finish: what else must succeed, such as moving plans, before the dataset counts and the one it replaces is deleted.
 
     Raises:
-        UserError: datasets that do not fit, a case or label that is missing, or a name or id that is taken; nothing is left then.
+        UserError: datasets that do not fit or share cases, a case or label that is missing, or a name or id that is taken; nothing is left
+            then.
     """
     folder = check_merge(source, other, new_id, new_name, own_labels=labels is None, overwrite=overwrite)
     of_source, of_other = _cases_of(source, None, None, {}), _cases_of(other, labels, cases, source.training_images())
     holder = Path(tempfile.mkdtemp(prefix=".merging_", dir=folder.parent))
     try:
         symbolic = _write(source, [*of_source, *of_other], holder / folder.name, folder, copied=labels is not None)
-        _put(folder, holder)
+        with _replacing(folder):
+            (holder / folder.name).rename(folder)
+            added = {case.original: case.name for case in of_other}
+            merged = Merged(find_dataset(folder.name), tuple(case.name for case in of_source), added, symbolic)
+            if finish is not None:
+                finish(merged)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
-    return Merged(
-        find_dataset(folder.name), tuple(case.name for case in of_source), {case.original: case.name for case in of_other}, symbolic
-    )
+    return merged
 
 
 def check_merge(source: RawDataset, other: RawDataset, new_id: int, new_name: str, *, own_labels: bool, overwrite: bool) -> Path:
@@ -98,6 +106,8 @@ def check_merge(source: RawDataset, other: RawDataset, new_id: int, new_name: st
         UserError: as above.
     """
     folder = paths.nnunet_raw() / _folder_name(new_id, new_name)
+    if folder.name in (source.name, other.name):
+        raise UserError(f"{folder.name} is merged itself and cannot be replaced by what is made of it: choose another id")
     _refuse_taken(folder, overwrite)
     _check_pair(source, other, own_labels)
     source.training_labels()
@@ -126,6 +136,12 @@ def _refuse_taken(folder: Path, overwrite: bool) -> None:
 def _check_pair(source: RawDataset, other: RawDataset, own_labels: bool) -> None:
     if source.name == other.name:
         raise UserError(f"two different datasets can be merged, got {source.name} twice: name another one")
+    twice = sorted(_ancestors(source.name) & _ancestors(other.name))
+    if twice:
+        raise UserError(
+            f"no scan must be in a merged dataset twice, but {source.name} and {other.name} both have cases of {twice[0]} (see {RECORD}):"
+            " take another dataset, or a model that was trained without them"
+        )
     keys = ["channel_names", "file_ending", *(["labels", "regions_class_order"] if own_labels else [])]
     for key in keys:
         here, there = source.description.get(key), other.description.get(key)
@@ -133,6 +149,16 @@ def _check_pair(source: RawDataset, other: RawDataset, own_labels: bool) -> None
             raise UserError(
                 f"{other.name} must have the '{key}' of {source.name}, {here}, to be merged with it, got {there}: convert it so"
             )
+
+
+def _ancestors(name: str) -> set[str]:
+    """A dataset and, if it was merged, all those that it was made of and that are still there to tell."""
+    record = paths.nnunet_raw() / name / RECORD
+    if not record.is_file():
+        return {name}
+    with record.open(newline="", encoding="utf-8") as stream:
+        origins = {row["dataset"] for row in csv.DictReader(stream)}
+    return {name}.union(*map(_ancestors, origins - {name}))
 
 
 def _cases_of(dataset: RawDataset, labels: Path | None, chosen: Sequence[str] | None, taken: dict[str, list[Path]]) -> list[_MergedCase]:
@@ -184,16 +210,28 @@ def _files(case: _MergedCase, ending: str) -> Iterator[tuple[Path, str]]:
     yield case.label, f"labelsTr/{case.name}{ending}"
 
 
-def _put(folder: Path, holder: Path) -> None:
-    """Rename the finished dataset to its place; data preprocessed from the one before must not be trained on."""
-    if not folder.exists():
-        (holder / folder.name).rename(folder)
-        return
-    folder.rename(holder / "old")
+@contextmanager
+def _replacing(folder: Path) -> Iterator[None]:
+    """Make a dataset where an older one and what was preprocessed from it may stand; these go when the new one is complete."""
+    preprocessed = paths.optional(paths.nnunet_preprocessed)
+    with ExitStack() as places:
+        for place in [folder, preprocessed / folder.name] if preprocessed and folder.exists() else [folder]:
+            places.enter_context(_set_aside(place))
+        yield
+
+
+@contextmanager
+def _set_aside(place: Path) -> Iterator[None]:
+    """An empty place, whose former content is deleted afterwards, or put back if anything fails."""
+    old = Path(tempfile.mkdtemp(prefix=".merging_", dir=place.parent)) / "old"
+    if place.exists():
+        place.rename(old)
     try:
-        (holder / folder.name).rename(folder)
-    except OSError:
-        (holder / "old").rename(folder)
+        yield
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        if old.exists():
+            old.rename(place)
+        old.parent.rmdir()
         raise
-    if preprocessed := paths.optional(paths.nnunet_preprocessed):
-        shutil.rmtree(preprocessed / folder.name, ignore_errors=True)
+    shutil.rmtree(old.parent, ignore_errors=True)

@@ -13,7 +13,7 @@ from nnunet_da.checkpoints import read_checkpoint
 from nnunet_da.datasets import RawDataset, find_dataset, read_json
 from nnunet_da.errors import UserError
 from nnunet_da.export.run import Run, find_run
-from nnunet_da.merging import check_merge, merge_datasets, plans_of_merged, splits_of
+from nnunet_da.merging import Merged, check_merge, merge_datasets, plans_of_merged, splits_of
 from nnunet_da.moved_plans import lineage
 from nnunet_da.settings import PLANS_KEY
 from nnunet_da.stock_predictor import check_other_domain, make_predictor
@@ -80,8 +80,8 @@ def pseudo_label(request: SelfTrainingRequest) -> PseudoLabelled:
     All that can be seen beforehand is checked before the first scan is predicted.
 
     Raises:
-        UserError: no run, a target that does not fit, plans that changed since the model was trained, a name that is taken, or no scan
-            with enough confidence; nothing is left then.
+        UserError: no run, a target that does not fit or whose scans the model was trained on, plans that changed since then, a name that
+            is taken, or no scan with enough confidence; nothing is left then, and nothing replaced.
     """
     run = find_run(request.model_folder, list(request.folds), request.checkpoint)
     source, target = find_dataset(run.plans["dataset_name"]), find_dataset(request.target)
@@ -182,14 +182,12 @@ def _merge(
     configuration: str,
     request: SelfTrainingRequest,
 ) -> RawDataset:
-    merged = merge_datasets(source, target, request.new_id, request.new_name, labels=labels, cases=kept, overwrite=request.overwrite)
-    try:
+    def finish(merged: Merged) -> None:
         with (merged.dataset.folder / RECORD).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(("case", "confidence", "kept"))
             writer.writerows((case, "" if value is None else f"{value:.6f}", case in kept) for case, value in confidences.items())
         plans_of_merged(plans_name, source, merged.dataset, merged.added.values(), configuration, targets="keep")
-    except BaseException:  # a dataset without plans would be half of what was asked for
-        shutil.rmtree(merged.dataset.folder, ignore_errors=True)
-        raise
-    return merged.dataset
+
+    new_id, new_name = request.new_id, request.new_name
+    return merge_datasets(source, target, new_id, new_name, labels=labels, cases=kept, overwrite=request.overwrite, finish=finish).dataset

@@ -44,7 +44,9 @@ def make_predictor(run: Run, folds: list[str], device: str, *, mirroring: bool =
 
 
 def check_other_domain(run: Run, target: RawDataset) -> None:
-    """Refuse scans that a model cannot predict, or that it was trained on.
+    """Refuse scans that a model cannot predict, and the model's own dataset.
+
+    One that was merged into the model's dataset passes: statistics may be adapted to it; merging it once more is refused elsewhere.
 
     Raises:
         UserError: as above.

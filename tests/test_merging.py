@@ -124,6 +124,42 @@ def test_a_dataset_that_was_not_merged_is_never_replaced(pair, make_centre, nnun
         merge_datasets(*pair, 103, "AB", overwrite=True)
 
 
+def test_what_is_replaced_stays_until_the_new_one_is_complete(pair, nnunet_folders):
+    merge_datasets(*pair, 103, "AB")
+    plans = nnunet_folders / "nnUNet_preprocessed" / "Dataset103_AB" / "UDAPlans.json"
+    plans.parent.mkdir()
+    plans.write_text("{}")
+
+    def fail(merged):
+        (nnunet_folders / "nnUNet_preprocessed" / merged.dataset.name).mkdir()  # nothing stands there
+        raise UserError("disk full")
+
+    with pytest.raises(UserError, match="disk full"):
+        merge_datasets(*pair, 103, "AB", cases=["B_01"], overwrite=True, finish=fail)
+    assert plans.read_text() == "{}"
+    assert set(find_dataset(103).training_images()) == {"A_00", "A_01", "B_00", "B_01"}
+    with pytest.raises(UserError, match="disk full"):
+        merge_datasets(*pair, 104, "Other", finish=fail)
+    assert names(nnunet_folders, "nnUNet_raw") == ["Dataset101_A", "Dataset102_B", "Dataset103_AB"]
+
+
+def test_what_is_merged_is_never_replaced(pair, make_centre, nnunet_folders):
+    merged, other = merge_datasets(*pair, 103, "AB").dataset, find_dataset(make_centre(105, "C").name)
+    for one, another in ((merged, other), (other, merged)):
+        with pytest.raises(UserError, match="merged itself"):
+            merge_datasets(one, another, 103, "AB", overwrite=True)
+    assert len(find_dataset(103).training_images()) == 4
+
+
+def test_no_case_comes_twice(pair, make_centre, nnunet_folders):
+    merged = merge_datasets(*pair, 103, "AB").dataset
+    more = merge_datasets(merged, find_dataset(make_centre(105, "C").name), 106, "ABC").dataset
+    for one, another in ((merged, pair[1]), (more, pair[1]), (pair[0], more)):
+        with pytest.raises(UserError, match="twice"):
+            merge_datasets(one, another, 107, "Twice")
+    assert not (nnunet_folders / "nnUNet_raw" / "Dataset107_Twice").exists()
+
+
 def test_a_file_that_cannot_be_linked_leaves_nothing(pair, nnunet_folders):
     source, other = pair
     (other.folder / "imagesTr" / "B_01_0000.nii.gz").unlink()

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -129,10 +130,16 @@ def test_no_confident_scan_leaves_nothing(model, centres_copy, refuses, monkeypa
     refuses(centres_copy, label(model), "nothing in any scan")
 
 
-def test_plans_that_cannot_be_written_take_the_dataset_along(model, centres_copy, monkeypatch):
+def test_plans_that_cannot_be_written_take_the_dataset_along(model, centres_copy, refuses, monkeypatch):
     def fail(*_, **__):
         raise UserError("disk full")
 
+    assert main(label(model, "--confidence", "0")) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(pseudo_labels, "plans_of_merged", fail)
+        refuses(centres_copy, label(model, "--confidence", "0", "--overwrite"), "disk full")
+    for place in centres_copy.glob("*/Dataset105_SelfTrained"):
+        shutil.rmtree(place)
     monkeypatch.setattr(pseudo_labels, "plans_of_merged", fail)
     assert main(label(model, "--confidence", "0")) == 2
     assert not [path for path in (centres_copy / "nnUNet_raw").iterdir() if "105" in path.name or path.name.startswith(".")]

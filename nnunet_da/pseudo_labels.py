@@ -15,6 +15,7 @@ from nnunet_da.errors import UserError
 from nnunet_da.export.run import Run, find_run
 from nnunet_da.merging import Merged, check_merge, merge_datasets, plans_of_merged, splits_of
 from nnunet_da.moved_plans import lineage
+from nnunet_da.preprocessing import preprocessing_hash
 from nnunet_da.settings import PLANS_KEY
 from nnunet_da.stock_predictor import check_other_domain, make_predictor
 from nnunet_da.trained_model import same_values
@@ -122,6 +123,8 @@ def _check_plans(run: Run, source: RawDataset, configuration: str) -> None:
         raise UserError(f"{file} must hold the configuration {configuration} of the model: put the model's own plans.json there")
     before, now = _resolved(run.plans, configuration), _resolved(present, configuration)
     changed = [key for key in dict.fromkeys((*before, *now)) if key != PLANS_KEY and not same_values(before.get(key), now.get(key))]
+    if not changed and preprocessing_hash(run.plans, before) != preprocessing_hash(present, now):
+        changed = ["preprocessing"]  # what stands above the configurations, such as the intensities of normalisation
     if changed:
         raise UserError(f"{file} must be as the model was trained, but '{changed[0]}' has changed: train the model anew, or put it back")
 

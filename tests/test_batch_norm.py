@@ -71,6 +71,12 @@ def test_only_running_statistics_change(make_model, centres_copy):
     assert "optimizer_state" not in checkpoint
 
 
+def test_compiled_prediction_changes_nothing(make_model, centres_copy, monkeypatch):
+    model = make_model()
+    monkeypatch.setenv("nnUNet_compile", "true")
+    assert set(statistics_in(adapt(model, centres_copy / "adapted", cases=1).folder)) == set(statistics_in(model))
+
+
 def test_statistics_are_those_of_torch_on_the_same_patches(make_model, centres_copy, monkeypatch):
     """Without padding: torch's own layers in training mode, over the same patches of the cache, one by one."""
     monkeypatch.setattr("nnunet_da.target_patches.PADDING_LABEL", -9)  # zeros at a scan's border are marked as outside of it

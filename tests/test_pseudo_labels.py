@@ -98,6 +98,7 @@ def test_labels_are_those_of_stock_prediction(model, centres_copy):
         (None, ["--confidence", "1.2"], ("between 0 and 1", "1.2")),
         (None, ["-f", "2"], ("fold 2",)),
         ("patch", [], ("UDAPlans.json", "'patch_size' has changed")),
+        ("intensities", [], ("UDAPlans.json", "'preprocessing' has changed")),
         ("plans", [], ("must stand in nnUNet_preprocessed",)),
         ("source", [], ("Dataset101_A",)),
         ("channels", [], ("channels", "MR")),
@@ -111,6 +112,10 @@ def test_unfit_input_is_refused_before_anything_is_predicted(model, centres_copy
     if change == "patch":
         content = json.loads(plans.read_text())
         content["configurations"]["3d_fullres"]["patch_size"][0] += 16
+        plans.write_text(json.dumps(content))
+    elif change == "intensities":
+        content = json.loads(plans.read_text())
+        content["foreground_intensity_properties_per_channel"]["0"]["mean"] += 1
         plans.write_text(json.dumps(content))
     elif change == "plans":
         plans.unlink()

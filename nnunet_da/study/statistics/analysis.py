@@ -102,6 +102,8 @@ def _of_runs(values: StudyValues, primary: Primary | None) -> list[str]:
         found.append(f"{runs} trained models per arm: their scatter is known roughly, so the intervals are wide; five or more are better")
     if cases < FEW_CASES:
         found.append(f"{cases} cases in the primary contrast: intervals rest on few cases")
+    if values.has_seeds_within_folds:
+        found.append("several seeds per fold: they share its training cases and are averaged, and folds count as the trained models")
     if primary.n_left_out:
         found.append(
             f"cases without a value in some run, which are in the ranks and the failures and not in the difference: {primary.n_left_out}"

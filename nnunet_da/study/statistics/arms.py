@@ -43,7 +43,7 @@ def failure_rows(values: StudyValues, declaration: Declaration) -> Iterator[dict
             for arm in declaration.arms:
                 cube = values.cube((declaration.baseline, arm), domain, label, metric) if arm != declaration.baseline else None
                 if cube is not None:
-                    found = compare_failures(cube.values[0], cube.values[1], paired=cube.paired, alpha=declaration.alpha)
+                    found = compare_failures(cube, declaration.alpha)
                     names = {"arm": arm, "baseline": declaration.baseline, "domain": domain, "label": label, "metric": metric}
                     counts = {"failed_arm": found.failed_method, "only_arm": found.only_method, "ci_low": found.low, "ci_high": found.high}
                     yield names | vars(found) | counts
@@ -69,6 +69,7 @@ def gap_rows(values: StudyValues, declaration: Declaration) -> Iterator[dict[str
 
 
 def _gap(cube: Cube, metric: str, alpha: float) -> dict[str, Any]:
+    cube = cube.by_fold
     source_only, method, oracle = cube.defined
     found = gap_closed(source_only, method, oracle, metric, paired=cube.paired, alpha=alpha)
     gap = found.gap

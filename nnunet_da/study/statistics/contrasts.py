@@ -12,7 +12,7 @@ from nnunet_da.evaluation.statistics import UNDEFINED, Array, direction, holm
 from nnunet_da.study.statistics.crossed import difference
 from nnunet_da.study.statistics.declaration import Declaration, unit_of
 from nnunet_da.study.statistics.non_inferiority import INCONCLUSIVE, NON_INFERIOR, non_inferiority
-from nnunet_da.study.statistics.ranks import superiority
+from nnunet_da.study.statistics.ranks import contradicts, superiority
 from nnunet_da.study.statistics.values import Cube, StudyValues
 
 PRIMARY, SECONDARY, SOURCE, REFERENCE, GATE = "primary", "secondary", "source", "reference", "source check"
@@ -97,6 +97,7 @@ def _place(declaration: Declaration, arm: str, role: str, domain: str, label: st
 
 
 def _compared(cube: Cube, metric: str, alpha: float) -> dict[str, Any]:
+    cube = cube.by_fold
     baseline, arm = cube.defined
     estimate = difference(baseline, arm, paired=cube.paired, alpha=alpha)
     low_cases, high_cases = interval_over_cases((arm - baseline).mean(axis=0), alpha)
@@ -132,10 +133,10 @@ def interval_over_cases(differences: Array, alpha: float) -> tuple[float, float]
 
 
 def _held_to_a_margin(cube: Cube, metric: str, margin: float, alpha: float) -> dict[str, Any]:
+    failed, cube = np.isnan(cube.values).sum(axis=(1, 2)), cube.by_fold
     baseline, method = cube.defined
     estimate = difference(baseline, method, paired=cube.paired, alpha=alpha)
     found, notes = non_inferiority(estimate, metric, margin), list(estimate.notes)
-    failed = np.isnan(cube.values).sum(axis=(1, 2))
     if found.verdict == NON_INFERIOR and failed[1] > failed[0]:
         found = replace(found, verdict=INCONCLUSIVE)
         notes.append(f"it fails {failed[1]} times on the source and the baseline {failed[0]} times, which the loss leaves out")
@@ -149,7 +150,7 @@ def _better(row: dict[str, Any]) -> str:
     if not np.isfinite(row["ci_low"]) or row["ci_low"] <= 0 <= row["ci_high"]:
         return ""
     ahead = row["difference"] * direction(row["metric"]) > 0
-    if row["n_left_out"] and (row["superiority"] <= 0.5 if ahead else row["superiority"] >= 0.5):
+    if row["n_left_out"] and contradicts(row["superiority"], ahead=ahead):
         return ""
     return row["arm"] if ahead else row["baseline"]
 
@@ -169,4 +170,4 @@ def _margin_claim(row: dict[str, Any], alpha: float, helped: bool, kept: bool) -
         return NOT_ESTIMABLE
     if row["role"] == GATE:
         return NOT_REACHED if not helped else SHOWN if row["verdict"] == NON_INFERIOR else NOT_SHOWN
-    return NOT_REACHED if not kept else SHOWN if row["verdict"] != INCONCLUSIVE and row["p_holm"] < alpha else NOT_SHOWN
+    return NOT_REACHED if not kept else SHOWN if row["verdict"] == NON_INFERIOR and row["p_holm"] < alpha else NOT_SHOWN

@@ -1,12 +1,13 @@
 """Failed segmentations: values that are not defined because a model found nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from nnunet_da.evaluation.statistics import UNDEFINED, Array
+from nnunet_da.evaluation.statistics import UNDEFINED
 from nnunet_da.study.statistics.crossed import difference
+from nnunet_da.study.statistics.values import Cube
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,14 @@ class Failures:
     high: float
 
 
-def compare_failures(baseline: Array, method: Array, *, paired: bool = False, alpha: float = 0.05) -> Failures:
-    """Compare the failures of two arms; (R, N) values of each, NaN where a model failed."""
-    first, second = np.isnan(baseline), np.isnan(method)
+def compare_failures(cube: Cube, alpha: float = 0.05) -> Failures:
+    """Compare the failures of two arms, the baseline first; NaN where a model failed."""
+    first, second = failed = np.isnan(cube.values)
     per_case = second.sum(axis=0) - first.sum(axis=0)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     worse, better = int((per_case > 0).sum()), int((per_case < 0).sum())
-    rate = difference(first.astype(float), second.astype(float), paired=paired, alpha=alpha)
+    rates = replace(cube, values=failed.astype(float)).by_fold
+    rate = difference(*rates.values, paired=rates.paired, alpha=alpha)
     return Failures(
         n=first.size,
         failed_baseline=int(first.sum()),

@@ -13,7 +13,7 @@ from nnunet_da.study.statistics.crossed import Estimate, difference
 from nnunet_da.study.statistics.declaration import Declaration, unit_of
 from nnunet_da.study.statistics.failures import Failures, compare_failures
 from nnunet_da.study.statistics.mixed_model import MixedModel, fit_mixed_model
-from nnunet_da.study.statistics.ranks import Superiority, superiority
+from nnunet_da.study.statistics.ranks import Superiority, contradicts, superiority
 from nnunet_da.study.statistics.values import StudyValues
 
 HELPED, HARMED, NO_HELP, CANNOT_TELL = "helped", "harmed", "did not help", "cannot tell"
@@ -69,6 +69,7 @@ def answer_primary(values: StudyValues, declaration: Declaration, label: str, *,
     cube = values.cube(arms, declaration.primary_target, label, metric)
     if cube is None:
         return None
+    cube = cube.by_fold
     baseline, method = cube.defined
     estimate = difference(baseline, method, paired=cube.paired, alpha=declaration.alpha)
     ranks = superiority(cube.values[0], cube.values[1], metric, paired=cube.paired, alpha=declaration.alpha)
@@ -114,8 +115,8 @@ def judge(estimate: Estimate, share: float, left_out: int, metric: str, least_ga
         return CANNOT_TELL, "; ".join(estimate.notes)
     low, high = sorted((direction(metric) * estimate.low, direction(metric) * estimate.high))
     kind = HELPED if low > 0 else HARMED if high < 0 else NO_HELP if high < least_gain else CANNOT_TELL
-    contradicted = {HELPED: share <= 0.5, HARMED: share >= 0.5, NO_HELP: share > 0.5, CANNOT_TELL: False}
-    if left_out and contradicted[kind]:
+    otherwise = {HELPED: contradicts(share, ahead=True), HARMED: contradicts(share, ahead=False), NO_HELP: share > 0.5, CANNOT_TELL: False}
+    if left_out and otherwise[kind]:
         return CANNOT_TELL, "failed segmentations are left out of the difference, and with them counted as worst the ranks say otherwise"
     return kind, f"the interval holds both no gain and one of {least_gain:g}, which would matter" if kind == CANNOT_TELL else ""
 
@@ -125,4 +126,4 @@ def _failures(values: StudyValues, declaration: Declaration, label: str) -> Fail
     metric = failure_metric(declaration, values.metrics(declaration.primary_target, label))
     cube = values.cube((declaration.baseline, declaration.primary_method), declaration.primary_target, label, metric)
     assert cube is not None  # the endpoint has one, and runs are scored alike
-    return compare_failures(cube.values[0], cube.values[1], paired=cube.paired, alpha=declaration.alpha)
+    return compare_failures(cube, declaration.alpha)

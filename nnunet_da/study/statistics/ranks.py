@@ -30,6 +30,11 @@ class Superiority:
         return float(low), float(high)
 
 
+def contradicts(share: float, *, ahead: bool) -> bool:
+    """Whether ranks speak against a method that is ahead in the values that are defined, or behind."""
+    return share <= 0.5 if ahead else share >= 0.5
+
+
 def superiority(baseline: Array, method: Array, metric: str, *, paired: bool = False, alpha: float = 0.05) -> Superiority:
     """Rank all runs of both arms within each case, and compare the arms' mean ranks over runs and cases.
 

@@ -31,8 +31,7 @@ class Cube:
 
     Attributes:
         values: (K, R, N), K arms with the same R runs on the same N cases; NaN where undefined.
-        runs: (seed, fold) of each run; run r of one arm and of another have seed and fold in common. Where a study has several folds and
-            several seeds, a run is the mean over a fold's seeds, which share their training cases: their scatter is not that of folds.
+        runs: (seed, fold) of each run; run r of one arm and of another have seed and fold in common.
         cases: their names.
     """
 
@@ -49,6 +48,20 @@ class Cube:
     def paired(self) -> bool:
         """Whether runs of one number belong together: with several folds they share their training cases."""
         return len({fold for _, fold in self.runs}) > 1
+
+    @property
+    def by_fold(self) -> "Cube":
+        """What is compared: with several folds the mean over each fold's seeds, which share its training cases; else the runs themselves.
+
+        A value that one of the seeds lacks is undefined.
+        """
+        folds = _in_order(fold for _, fold in self.runs)
+        if len(folds) in (1, len(self.runs)):
+            return self
+        members = [[number for number, (_, fold) in enumerate(self.runs) if fold == one] for one in folds]
+        means = np.stack([self.values[:, numbers].mean(axis=1) for numbers in members], axis=1)
+        named = tuple(("+".join(self.runs[number][0] for number in numbers), fold) for numbers, fold in zip(members, folds, strict=True))
+        return Cube(means, named, self.cases)
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,12 @@ class StudyValues:
         """Those of one label, in the order of the table."""
         return [metric for place, key, metric in self.blocks if (place, key) == (domain, label)]
 
+    @property
+    def has_seeds_within_folds(self) -> bool:
+        """Whether some fold has several seeds and is not the only one."""
+        runs = {row[1:] for block in self.blocks.values() for row in block.rows}
+        return 1 < len({fold for _, fold in runs}) < len(runs)
+
     def cube(self, arms: Sequence[str], domain: str, label: str, metric: str) -> Cube | None:
         """The values of some arms over the runs that all of them have; None where there are none."""
         found = self.blocks.get((domain, label, metric))
@@ -94,7 +113,7 @@ class StudyValues:
         if not runs:
             return None
         rows = [[found.rows[(arm, *run)] for run in runs] for arm in arms]
-        return _by_fold(Cube(found.values[np.array(rows)], runs, found.cases))
+        return Cube(found.values[np.array(rows)], runs, found.cases)
 
 
 def read_values(values: pd.DataFrame, declaration: Declaration) -> StudyValues:
@@ -128,17 +147,6 @@ def run_words(runs: Iterable[Run]) -> str:
     """Runs as a reader knows them: the first few, then how many more."""
     named = [f"seed {seed} fold {fold}" for seed, fold in runs]
     return ", ".join(named[:LISTED]) + (f" and {len(named) - LISTED} more" if len(named) > LISTED else "")
-
-
-def _by_fold(cube: Cube) -> Cube:
-    """Several seeds of several folds, averaged within each fold; other studies as they are. A value that one seed lacks is undefined."""
-    folds = _in_order(fold for _, fold in cube.runs)
-    if len(folds) < 2 or len(folds) == len(cube.runs):
-        return cube
-    members = [[number for number, (_, fold) in enumerate(cube.runs) if fold == one] for one in folds]
-    means = np.stack([cube.values[:, numbers].mean(axis=1) for numbers in members], axis=1)
-    named = tuple(("+".join(cube.runs[number][0] for number in numbers), fold) for numbers, fold in zip(members, folds, strict=True))
-    return Cube(means, named, cube.cases)
 
 
 def _typed(values: pd.DataFrame) -> pd.DataFrame:

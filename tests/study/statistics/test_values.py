@@ -68,10 +68,14 @@ def test_refuses(make_values, declaration, change, words):
 def test_seeds_of_several_folds_are_averaged_within_each_fold(make_values, declaration):
     """They share the fold's training cases: nine trainings of three folds are no nine independent ones."""
     values = make_values(seeds=2, folds=3, cases=4)
-    cube = read_values(values, declaration).cube(("zero_weight", "grl"), "B", "1", "asd_mm")
+    study = read_values(values, declaration)
+    assert study.has_seeds_within_folds
+    assert not read_values(make_values(seeds=1, folds=3), declaration).has_seeds_within_folds
+    assert not read_values(make_values(seeds=3), declaration).has_seeds_within_folds
+    cube = study.cube(("zero_weight", "grl"), "B", "1", "asd_mm").by_fold
     assert cube.runs == (("0+1", "0"), ("0+1", "1"), ("0+1", "2"))
     asked = values.query("arm == 'grl' and fold == 1 and domain == 'B' and metric == 'asd_mm' and case == 'case02'")["value"]
     assert len(asked) == 2
     assert cube.values[1, 1, 2] == pytest.approx(asked.mean())
     lost = values.assign(value=values["value"].mask((values["seed"] == 0) & (values["fold"] == 1) & (values["case"] == "case02")))
-    assert np.isnan(read_values(lost, declaration).cube(("zero_weight", "grl"), "B", "1", "asd_mm").values[1, 1, 2])
+    assert np.isnan(read_values(lost, declaration).cube(("zero_weight", "grl"), "B", "1", "asd_mm").by_fold.values[1, 1, 2])

@@ -15,9 +15,11 @@ from nnunet_da.datasets import read_json
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.metric_files import read_metrics
 from nnunet_da.outputs import versions_of, write_whole
+from nnunet_da.report.forest import forest_plots
+from nnunet_da.report.pictures import Picture
+from nnunet_da.report.study import load_study
 
 METRICS = ("dice", "asd_mm", "hd95_mm", "volume_mm3", "volume_error_mm3")
-KEPT = ("results/study_*", "results/figures/study_forest*.png")
 
 
 def main() -> None:
@@ -43,8 +45,10 @@ def keep(study: Path, output: Path) -> None:
         raise UserError(f"{study} has no answer yet: let `nnunet-da study` end first")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    for file in (file for pattern in KEPT for file in study.glob(pattern)):
+    for file in (study / "results").glob("study_*"):
         shutil.copyfile(file, output / file.name)
+    for picture in plots(study / "results"):
+        (output / f"{picture.name}.png").write_bytes(picture.png)
     scores(study).to_csv(output / "scores.csv", index=False, lineterminator="\n", float_format="%.5g")
     file = described["file"]
     content = {
@@ -58,6 +62,13 @@ def keep(study: Path, output: Path) -> None:
         "versions": versions_of("nnunetv2", "torch", "numpy"),
     }
     write_whole(output / "study.json", json.dumps(content, indent=1) + "\n")
+
+
+def plots(results: Path) -> list[Picture]:
+    """Forest plots, as the report shows them."""
+    shown = load_study(results)
+    assert shown.answer is not None  # it stands there, see `keep`
+    return forest_plots(shown, shown.answer)
 
 
 def scores(study: Path) -> pd.DataFrame:

@@ -31,6 +31,13 @@ def refuse_changes(study: Study, layout: Layout, overwrite: bool) -> None:
         )
 
 
+def earlier_numbers(layout: Layout, overwrite: bool) -> dict[str, int]:
+    """Ids of the self-training datasets that a study's folder holds already."""
+    if overwrite or not layout.study.is_file():
+        return {}
+    return read_json(layout.study, "a study's folder needs its study.json").get("pseudo_ids", {})
+
+
 def first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first difference that results do not survive, in words; "" where there is none."""
     for name in sorted(set(before["file"]) | set(now["file"])):
@@ -51,14 +58,4 @@ def first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
         gone = [value for value in before["file"][name] if value not in now["file"][name]]
         if gone:
             return f"{name}: {gone[0]} is not among them now"
-    return _moved_run(before["runs"], now["runs"])
-
-
-def _moved_run(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
-    """Datasets of self-training runs are numbered as the file lists arms, seeds and folds; an addition before the end renumbers them."""
-    trained = {(run["arm"], run["seed"], run["fold"]): run["trained"] for run in now}
-    for run in before:
-        other = trained[run["arm"], run["seed"], run["fold"]]
-        if other != run["trained"]:
-            return f"the self-training of '{run['arm']}' is in {run['trained']} there, in {other} now: add arms, seeds or folds at the end"
     return ""

@@ -49,12 +49,11 @@ def collect_results(study: Study, layout: Layout) -> None:
     layout.results.mkdir(exist_ok=True)
     for name in (*RESULTS, COST_FILE, NOTES_FILE):  # of an earlier collection
         (layout.results / name).unlink(missing_ok=True)
-    scored = [Scored(arm, [run for run in study.runs if _is_scored(arm, run, layout)]) for arm in study.arms]
-    every = {one.arm.name: _tables(one, study, layout) for one in scored if one.runs}
-    lacking = list(_incomplete(every))
-    tables = {arm: {run: table for run, table in runs.items() if (arm, run) not in dict(lacking)} for arm, runs in every.items()}
-    complete = [Scored(one.arm, list(tables.get(one.arm.name, []))) for one in scored]
-    shown = sorted((one for one in complete if one.runs), key=lambda one: one.arm.name != study.baseline)
+    every = {arm.name: _tables(arm, study, layout) for arm in study.arms}
+    lacking = dict(_incomplete(every))
+    tables = {arm: {run: table for run, table in runs.items() if (arm, run) not in lacking} for arm, runs in every.items()}
+    scored = [Scored(arm, list(tables[arm.name])) for arm in study.arms if tables[arm.name]]
+    shown = sorted(scored, key=lambda one: one.arm.name != study.baseline)
     if not shown:
         raise CheckFailed(f"no arm was scored: the logs are in {layout.folder / 'logs'}")
     for one in shown:
@@ -64,9 +63,9 @@ def collect_results(study: Study, layout: Layout) -> None:
     _write_comparison(shown, layout)
     cost_table(study, layout).to_csv(layout.results / COST_FILE, index=False)
     notes = _notes(shown, study, layout)
-    notes["notes"] += [f"{arm}, {run.name}, was left out: it lacks {words}." for (arm, run), words in lacking]
+    notes["notes"] += [f"{arm}, {run.name}, was left out: it lacks {words}." for (arm, run), words in lacking.items()]
     try:
-        _write_answer({arm: runs for arm, runs in tables.items() if runs}, study, layout)
+        _write_answer(tables, study, layout)
     except UserError as error:
         notes["notes"].append(f"The statistics could not be computed: {error}")
         raise
@@ -90,11 +89,12 @@ def _incomplete(tables: dict[str, dict[Run, pd.DataFrame]]) -> Iterator[tuple[tu
             yield one, f"{metric} of {case} in {domain} (label {label}) and {len(everything - own) - 1} further values"
 
 
-def _tables(one: Scored, study: Study, layout: Layout) -> dict[Run, pd.DataFrame]:
-    """Run -> all its scores, over every test set."""
+def _tables(arm: Arm, study: Study, layout: Layout) -> dict[Run, pd.DataFrame]:
+    """Run -> all its scores, over every test set, for those that went through."""
     return {
-        run: pd.concat([read_metrics(layout.evaluation(one.arm.name, run, test.dataset) / METRICS_FILE) for test in study.tests])
-        for run in one.runs
+        run: pd.concat([read_metrics(layout.evaluation(arm.name, run, test.dataset) / METRICS_FILE) for test in study.tests])
+        for run in study.runs
+        if _is_scored(arm, run, layout)
     }
 
 

@@ -34,7 +34,7 @@ def resolve(file: StudyFile) -> Study:
     _refuse_several_targets(arms, targets)
     used = dict.fromkeys([source, *targets, *(test.dataset for test in tests)])
     links = {name: str(datasets.folder(name)) for name in used if name not in datasets.made}
-    return Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline)
+    return Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline).numbered({})
 
 
 class _Datasets:

@@ -16,7 +16,7 @@ from typing import Any
 from nnunet_da import paths
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import CheckFailed, UserError
-from nnunet_da.study.changes import refuse_changes
+from nnunet_da.study.changes import earlier_numbers, refuse_changes
 from nnunet_da.study.job import started_at
 from nnunet_da.study.jobs import Job, plan_jobs, resources
 from nnunet_da.study.layout import Layout
@@ -65,8 +65,9 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
         CheckFailed: a job failed; the others went on, and the report names it.
     """
     layout = Layout(folder.absolute())
-    jobs = plan_jobs(study, layout, engine.cores)
     refuse_changes(study, layout, overwrite)
+    study = study.numbered(earlier_numbers(layout, overwrite))
+    jobs = plan_jobs(study, layout, engine.cores)
     if engine.dry_run:
         return _dry_run(study, layout, jobs, engine)
     with _alone(layout), _signals():

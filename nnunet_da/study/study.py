@@ -1,8 +1,11 @@
 """A study with nothing left open: arms, datasets, runs, and the names of everything that nnU-Net will write."""
 
+from __future__ import annotations
+
 import dataclasses
+import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ class Study:
         device: for nnU-Net.
         primary: with names filled in; `label` may stay None until the datasets are there.
         baseline: arm that the methods are held against.
+        pseudo_ids: ARM.RUN of every self-training -> id of the dataset with its pseudo-labels.
     """
 
     file: StudyFile
@@ -41,6 +45,7 @@ class Study:
     device: str
     primary: Primary
     baseline: str
+    pseudo_ids: dict[str, int] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[Run]:
@@ -78,8 +83,13 @@ class Study:
 
     def pseudo_id(self, arm: Arm, run: Run) -> int:
         """Id of the dataset with an arm's pseudo-labels of one run."""
-        pairs = [(one.name, other) for one in self.arms if one.kind == "self_train" for other in self.runs]
-        return PSEUDO_ID + pairs.index((arm.name, run))
+        return self.pseudo_ids[f"{arm.name}.{run.name}"]
+
+    def numbered(self, known: dict[str, int]) -> Study:
+        """With an id for the dataset of every self-training: the known one, or the next that is free, so that additions move none."""
+        keys = [f"{arm.name}.{run.name}" for arm in self.arms if arm.kind == "self_train" for run in self.runs]
+        free = (number for number in itertools.count(PSEUDO_ID) if number not in known.values())
+        return replace(self, pseudo_ids={key: known[key] if key in known else next(free) for key in keys})
 
     def plans(self, arm: Arm) -> str:
         return load_preset(arm.preset).plans_name
@@ -127,6 +137,6 @@ def study_from_json(content: dict[str, Any]) -> Study:
             "resources": {kind: Resources(**values) for kind, values in file["resources"].items()},
         }
     )
-    values = {name: content[name] for name in ("source", "targets", "links", "device", "baseline")}
+    values = {name: content[name] for name in ("source", "targets", "links", "device", "baseline", "pseudo_ids")}
     tests, arms = [ScoredSet(**test) for test in content["tests"]], [Arm(**arm) for arm in content["arms"]]
     return Study(file=built, tests=tests, arms=arms, primary=Primary(**content["primary"]), **values)

@@ -1,14 +1,19 @@
-"""What stays of a study in the repository: its answer and the scores behind it, nothing large."""
+"""What stays of a study in the repository: its answer, its plots and the scores behind it, nothing large."""
 
 import importlib
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from nnunet_da.errors import UserError
+from nnunet_da.study.statistics.analysis import analyse
+from nnunet_da.study.statistics.declaration import Declaration
+from nnunet_da.study.statistics.files import write_answer
 
-METRICS = "case,domain,label,metric,value,unit\nc1,A,1,dice,0.9,fraction\nc1,A,1,asd_mm,,mm\nc1,A,1,sensitivity,0.8,fraction\n"
+GAIN = {"zero_weight": 0.0, "grl": 0.5}  # mm of ASD in the target
+SEEDS, CASES = (0, 12), 4
 
 
 @pytest.fixture
@@ -18,39 +23,44 @@ def keep():
 
 @pytest.fixture
 def study(tmp_path):
-    folder = tmp_path / "study"
-    for file, text in {
-        "results/study_answer.json": "{}",
-        "results/study_answer.md": "# The answer\n",
-        "results/figures/study_forest_asd_mm_b.png": "png",
-        "results/figures/overlay.png": "large",
-        "nnUNet_results/model.pth": "large",
-        "evaluation/grl/seed0_fold1/A/metrics.csv": METRICS,
-        "evaluation/grl/seed12_fold1/A/metrics.csv": METRICS,
-    }.items():
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(text)
-    file = {"name": "tiny", "title": "Tiny", "seeds": [0, 12], "folds": [1]}
-    (folder / "study.json").write_text(json.dumps({"file": file, "arms": [{"name": "grl", "title": "GRL"}]}))
+    """Two arms, two seeds, two centres, as `nnunet-da study` leaves them; in seed 12 grl finds nothing in one case."""
+    folder, rng, tables = tmp_path / "study", np.random.default_rng(0), []
+    for arm, gain in GAIN.items():
+        for seed in SEEDS:
+            for domain in ("A", "B"):
+                asd = 2 - (domain == "B") * gain + rng.normal(0, 0.1, CASES)
+                asd[0] = np.nan if (arm, seed, domain) == ("grl", 12, "B") else asd[0]
+                rows = [(f"c{case}", domain, "1", "asd_mm", value, "mm") for case, value in enumerate(asd)]
+                rows += [(f"c{case}", domain, "1", metric, 0.9, "fraction") for case in range(CASES) for metric in ("dice", "sensitivity")]
+                table = pd.DataFrame(rows, columns=["case", "domain", "label", "metric", "value", "unit"])
+                for place in (f"evaluation/{arm}/seed{seed}_fold0/{domain}", f"results/{arm}/{domain}"):
+                    (folder / place).mkdir(parents=True, exist_ok=True)
+                    table.to_csv(folder / place / "metrics.csv", index=False)
+                tables.append(table.assign(arm=arm, seed=seed, fold=0))
+    declared = Declaration(tuple(GAIN), ("grl",), "A", ("B",), metrics=("dice",), margins={"dice": 0.01})
+    write_answer(analyse(pd.concat(tables), declared, resamples=50), folder / "results")
+    (folder / "nnUNet_results").mkdir()
+    (folder / "nnUNet_results" / "checkpoint_final.pth").write_text("large")
+    file = {"name": "tiny", "title": "Tiny", "seeds": list(SEEDS), "folds": [0]}
+    (folder / "study.json").write_text(json.dumps({"file": file, "arms": [{"name": name, "title": name} for name in GAIN]}))
     return folder
 
 
 def test_answer_plots_and_scores_are_kept_and_nothing_else(keep, study, tmp_path):
     output = tmp_path / "kept"
     output.mkdir()
-    (output / "study_gap.csv").write_text("of an earlier study")
+    (output / "study-forest-of-an-earlier-study.png").touch()
     keep(study, output)
-    assert sorted(file.name for file in output.iterdir()) == [
-        "scores.csv",
-        "study.json",
-        "study_answer.json",
-        "study_answer.md",
-        "study_forest_asd_mm_b.png",
-    ]
-    kept = pd.read_csv(output / "scores.csv")
-    assert list(kept["seed"]) == [0, 0, 12, 12]
-    assert set(kept["metric"]) == {"dice", "asd_mm"}
-    assert kept["value"].isna().sum() == 2  # a failed segmentation stays one
+    kept = {file.name for file in output.iterdir()}
+    answer = {file.name for file in (study / "results").glob("study_*")}
+    plots = {"study-forest-asd_mm-B.png", "study-forest-dice-A.png"}
+    assert kept == answer | plots | {"scores.csv", "study.json"}
+    assert (output / "study-forest-asd_mm-B.png").read_bytes().startswith(b"\x89PNG")
+    scores = pd.read_csv(output / "scores.csv")
+    assert len(scores) == 2 * 2 * 2 * 2 * CASES  # arms, seeds, centres, metrics
+    assert set(scores["metric"]) == {"dice", "asd_mm"}
+    failed = scores[scores["value"].isna()]
+    assert failed[["arm", "seed", "domain", "case"]].to_numpy().tolist() == [["grl", 12, "B", "c0"]]
     assert json.loads((output / "study.json").read_text())["seeds"] == [0, 12]
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from nnunet_da.study.changes import first_change
+from nnunet_da.datasets import write_json
+from nnunet_da.study.changes import earlier_numbers, first_change
 from nnunet_da.study.layout import Layout
 
 
@@ -40,11 +41,14 @@ def test_what_results_depend_on_may_not_change(described, changes, words):
     assert words in first_change(described(), described(**changes))
 
 
-def test_a_self_training_may_not_be_renumbered(described, content):
-    """Its dataset's number follows the order of arms, seeds and folds: what comes must come at the end."""
+def test_a_self_training_keeps_its_number_whatever_comes(resolved, content, tmp_path):
     both, *_ = content["arms"]
     one, two = ({"name": name, "self_train": "both"} for name in ("one", "two"))
-    before = described(arms=[both, one], seeds=[0])
-    assert first_change(before, described(arms=[both, one, two], seeds=[0])) == ""
-    assert first_change(before, described(arms=[both, one], seeds=[0, 1])) == ""
-    assert "self-training of 'one'" in first_change(before, described(arms=[both, two, one], seeds=[0]))
+    before = resolved(content | {"arms": [both, one], "seeds": [0, 1]})
+    assert before.pseudo_ids == {"one.seed0_fold0": 900, "one.seed1_fold0": 901}
+    layout = Layout(tmp_path)
+    write_json(before.to_json(layout), layout.study)
+    assert earlier_numbers(layout, overwrite=True) == {}
+    more = resolved(content | {"arms": [both, two, one], "seeds": [2, 0, 1], "folds": [0, 1]}).numbered(earlier_numbers(layout, False))
+    assert before.pseudo_ids.items() <= more.pseudo_ids.items()
+    assert sorted(more.pseudo_ids.values()) == list(range(900, 912))

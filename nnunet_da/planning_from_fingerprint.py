@@ -11,6 +11,7 @@ from typing import Any
 from nnunet_da import paths
 from nnunet_da.datasets import RawDataset, image_size
 from nnunet_da.errors import UserError
+from nnunet_da.planning_trainers import aligns
 from nnunet_da.presets import PlanRequest, Preset
 from nnunet_da.settings import PLANS_KEY, AdaptationSettings, settings_to_dict
 
@@ -31,20 +32,20 @@ def plans_from_fingerprint(source: RawDataset, preset: Preset, settings: Adaptat
         configuration.pop("next_stage", None)
         _set_resampling(configuration, preset)
         configuration["batch_size"] = request.batch_size_of(name, configuration["batch_size"], preset)
-        check_batch(configuration["batch_size"], preset, settings)
+        check_batch(configuration["batch_size"], preset, settings, request.trainer)
         if name == "3d_fullres":
             _set_network(configuration, plans["transpose_forward"], preset, request)
         configuration[PLANS_KEY] = {**settings_to_dict(settings), "mirror_axes": _mirror_axes(plans, name, preset, settings)}
     return plans
 
 
-def check_batch(batch_size: int | None, preset: Preset, settings: AdaptationSettings) -> None:
+def check_batch(batch_size: int | None, preset: Preset, settings: AdaptationSettings, trainer: str | None = None) -> None:
     """Refuse a batch too small for what is trained: to align with, or at all. None is the planner's.
 
     Raises:
         UserError: as above.
     """
-    if preset.needs_target and batch_size is not None:
+    if batch_size is not None and (preset.needs_target or (trainer is not None and aligns(trainer))):
         settings.check_batch(batch_size)
     elif batch_size is not None and batch_size < 1:
         raise UserError(f"the batch must hold 1 sample or more, got a batch of {batch_size}: correct --batch-size")

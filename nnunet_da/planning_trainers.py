@@ -13,6 +13,7 @@ NETWORKS = {
 }
 PRESETS = {TRANSUNET3D: "pf_daformer", SEGFORMER3D: "segformer3d", SWIN_UNETR: "swin_unetr", VNET: "vnet_femur"}
 ANY_NETWORK = ("nnUNetTrainer_UDA_", "nnUNetTrainer_Stock")
+RESTYLING = ("nnUNetTrainer_UDA_HistogramMatching", "nnUNetTrainer_UDA_Fourier")  # target scans give a style, no samples to align
 SUPERVISED = (*(name for name in NETWORKS if "PFDAformer" not in name), "nnUNetTrainer_Stock")  # no alignment term, no target
 
 
@@ -24,6 +25,11 @@ def network_of(trainer: str) -> str | None:
 def needs_target(trainer: str) -> bool:
     """Whether a trainer of ours looks at target scans."""
     return not (trainer.endswith("_SourceOnly") or trainer.startswith(SUPERVISED))
+
+
+def aligns(trainer: str) -> bool:
+    """Whether a trainer of ours compares samples of both domains."""
+    return needs_target(trainer) and trainer not in RESTYLING
 
 
 def check_trainer(trainer: str | None, network: str, aligns: bool) -> None:

@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="study file (YAML), or the name of one that ships with the package")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder for everything (default: study_NAME)")
     parser.add_argument("--cores", type=positive, metavar="N", help="of this machine, at most (default: all); with --profile per job")
-    parser.add_argument("--gpus", type=int, metavar="N", help="of this machine, one job on each at a time (default: all)")
+    parser.add_argument("--gpus", type=positive, metavar="N", help="of this machine, one job on each at a time (default: all)")
     parser.add_argument("--profile", metavar="P", help="run on a cluster: slurm, or the folder of a Snakemake profile")
     parser.add_argument("-n", "--dry-run", action="store_true", help="list the jobs, run nothing")
     parser.add_argument("--overwrite", action="store_true", help="throw away results of other settings in DIR")

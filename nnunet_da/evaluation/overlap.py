@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+OVERLAPS = ("dice", "iou", "precision", "recall", "specificity", "volume_mm3", "volume_error_mm3")  # as metrics.csv names them
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -68,8 +70,7 @@ class Overlap:
 
     def metrics(self) -> dict[str, float]:
         """Metric name -> value, by the names of `metrics.csv`."""
-        names = ("dice", "iou", "precision", "recall", "specificity", "volume_mm3", "volume_error_mm3")
-        return {name: float(getattr(self, name)) for name in names}
+        return {name: float(getattr(self, name)) for name in OVERLAPS}
 
     def _ratio(self, numerator: int, denominator: int) -> float:
         if denominator == 0:

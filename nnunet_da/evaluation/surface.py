@@ -9,6 +9,7 @@ from nnunet_da.evaluation.boxes import bounding_box
 from nnunet_da.evaluation.nearest import boundary_distances
 from nnunet_da.evaluation.overlap import checked_masks, checked_spacing
 
+DISTANCES = ("hd_mm", "hd95_mm", "asd_mm", "asd_reference_to_prediction_mm", "asd_prediction_to_reference_mm")  # as metrics.csv names them
 TOLERANCE_SLACK = 1e-6  # relative: a distance of ten float32 voxels of 0.1 mm is within 1 mm
 
 
@@ -64,8 +65,7 @@ class SurfaceDistances:
 
     def metrics(self, nsd_mm: Sequence[float] = ()) -> dict[str, float]:
         """Metric name -> value, by the names of `metrics.csv`; in mm, and nsd at these tolerances as fractions."""
-        names = ("hd_mm", "hd95_mm", "asd_mm", "asd_reference_to_prediction_mm", "asd_prediction_to_reference_mm")
-        return {name: getattr(self, name) for name in names} | {nsd_name(tolerance): self.nsd(tolerance) for tolerance in nsd_mm}
+        return {name: getattr(self, name) for name in DISTANCES} | {nsd_name(tolerance): self.nsd(tolerance) for tolerance in nsd_mm}
 
     def _larger_directed(self, statistic: Callable[[np.ndarray], float]) -> float:
         directed = [self._summary(self.reference_to_prediction_mm, statistic), self._summary(self.prediction_to_reference_mm, statistic)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nnunet_da.errors import UserError
-from nnunet_da.planning_trainers import check_trainer
+from nnunet_da.planning_trainers import aligns, check_trainer
 from nnunet_da.presets import load_preset
 from nnunet_da.settings import AdaptationSettings, settings_from_dict
 from nnunet_da.study.file import REFERENCES, ArmSpec, StudyFile, refuse_twice
@@ -88,7 +88,8 @@ def _primary_method(study: StudyFile) -> ArmSpec:
         if not found:
             names = ", ".join(arm.name for arm in candidates)
             raise UserError(f"'primary' must name a method among the arms ({names}), got '{study.primary.method}': correct it")
-        return found[0]
+        parent = found[0].adapt_bn or found[0].self_train
+        candidates = [*found, *(arm for arm in candidates if arm.name == parent), *candidates]
     trained = [arm for arm in candidates if arm.trainer is not None]
     if not trained:
         raise UserError("a study needs an arm with a trainer of its own beside the references, got none: add one")
@@ -100,11 +101,20 @@ def _reference(name: str, study: StudyFile, method: ArmSpec, spec: ArmSpec | Non
     baseline = next((trainer for start, trainer in FAMILIES.items() if str(method.trainer).startswith(start)), STOCK_SOURCE_ONLY)
     trainer, settings = baseline, {**study.settings, **spec.settings}
     if name == "zero_weight":
+        method = _aligning(study, method)
         weights = [field for field in AdaptationSettings.__dataclass_fields__ if field.startswith("w_")]
         trainer, settings = str(method.trainer), {**study.settings, **method.settings, **spec.settings, **dict.fromkeys(weights, 0.0)}
     kind: Kind = name if name in ("oracle", "joint") else "train"  # type: ignore[assignment]
     preset = spec.preset or method.preset or study.preset
     return Arm(name, spec.title or TITLES[name], kind, spec.trainer or trainer, preset, settings, reference=True)
+
+
+def _aligning(study: StudyFile, method: ArmSpec) -> ArmSpec:
+    """The method where it has alignment terms, else the first arm on its plans that has, else GRL + MMD, which trains most networks."""
+    plans = method.preset or study.preset
+    others = [arm for arm in study.arms if arm.name not in REFERENCES and (arm.preset or study.preset) == plans]
+    found = [arm for arm in (method, *others) if arm.trainer is not None and aligns(arm.trainer)]
+    return found[0] if found else ArmSpec("zero_weight", trainer="nnUNetTrainer_UDA_GRL_MMD", preset=plans)
 
 
 def _arm(spec: ArmSpec, study: StudyFile, others: dict[str, Any]) -> Arm:
@@ -121,7 +131,15 @@ def _arm(spec: ArmSpec, study: StudyFile, others: dict[str, Any]) -> Arm:
     before = others[parent] if isinstance(others[parent], Arm) else _arm(others[parent], study, {})
     if before.kind != "train":
         raise UserError(f"the arm '{spec.name}' must start from an arm that trains on the source, '{parent}' does not: choose another")
+    if not 0 <= spec.confidence <= 1:
+        raise UserError(f"the arm '{spec.name}': confidence must lie between 0 and 1, got {spec.confidence}: correct it")
+    if spec.preset not in (None, before.preset):
+        raise UserError(
+            f"the arm '{spec.name}' is on the plans of '{parent}' ({before.preset}), got the preset {spec.preset}: leave it out"
+        )
     if spec.adapt_bn is not None:
+        if spec.trainer is not None or spec.settings:
+            raise UserError(f"the arm '{spec.name}' changes the trained models of '{parent}': leave its trainer and settings out")
         return Arm(spec.name, title, "adapt_bn", before.trainer, before.preset, before.settings, parent)
     trainer, preset = spec.trainer or before.trainer, spec.preset or before.preset
     return Arm(spec.name, title, "self_train", trainer, preset, {**before.settings, **spec.settings}, parent, spec.confidence)

@@ -12,7 +12,7 @@ from nnunet_da.study.arms import Arm
 from nnunet_da.study.layout import Layout, Run
 from nnunet_da.study.study import Study
 
-AUGMENTATION = ("mirror_axes", "oversample_foreground_percent")
+COMMON = ("mirror_axes", "oversample_foreground_percent", "num_epochs", "iterations_per_epoch", "seed")  # settings that all arms share
 OWN = ("dataset_name", "original_median_spacing_after_transp", "original_median_shape_after_transp")
 
 
@@ -20,16 +20,17 @@ def check_conditions(study: Study, layout: Layout, scored: Sequence[tuple[Arm, S
     """A sentence for every way in which the trained models differ beside the method, and one for what was found equal."""
     trained = [(arm, runs) for arm, runs in scored if arm.trains]
     baseline = next((arm for arm, _ in trained if arm.name == study.baseline), trained[0][0])
-    reference = study.runs[0]
     differing = False
     for arm, runs in trained:
-        found = list(_differences(study, layout, baseline, arm, reference)) + list(_short_trainings(study, layout, arm, runs))
+        compared = [words for run in runs for words in _differences(study, layout, baseline, arm, run)]
+        found = [*dict.fromkeys(compared), *_short_trainings(study, layout, arm, runs)]
         differing |= bool(found)
         yield from found
     if not differing:
         yield (
-            f"Checked after training: all {len(trained)} trained arms had the same plans but for the method's settings, the same"
-            f" augmentation settings and {baseline.iterations} iterations each; those that train on the source alone had the same folds."
+            f"Checked after training, for every run: all {len(trained)} trained arms had the same plans but for the method's settings, the"
+            f" same augmentation settings and {baseline.iterations} iterations each; those that train on the source alone validated on the"
+            " same cases."
         )
 
 
@@ -45,22 +46,23 @@ def _differences(study: Study, layout: Layout, baseline: Arm, arm: Arm, run: Run
     if _without_method(one) != _without_method(other):
         yield f"{arm.title} was trained on other plans than {baseline.title}: their difference is not the method's alone."
     settings = [_settings(study, which, run, plans) for which, plans in ((baseline, one), (arm, other))]
-    for name in AUGMENTATION:
+    for name in COMMON:
         if settings[0].get(name) != settings[1].get(name):
-            yield f"{arm.title} has {name} = {settings[1].get(name)}, {baseline.title} {settings[0].get(name)}."
+            yield f"{arm.title}, {run.name}, has {name} = {settings[1].get(name)}, {baseline.title} {settings[0].get(name)}."
     if arm.kind == "train" and arm.trainer.endswith("DA5"):
         yield f"{arm.title} has a stronger augmentation than {baseline.title}."
     if arm.kind in ("oracle", "joint", "self_train"):
         return  # other cases are what they are about
-    folds = [_fold(layout, study.dataset(which, run), run.fold) for which in (baseline, arm)]
-    if folds[0] != folds[1]:
-        yield f"{arm.title} was trained on other folds than {baseline.title}."
+    validated = [_validated(study.trained(which, run, layout)) for which in (baseline, arm)]
+    if validated[0] != validated[1]:
+        yield f"{arm.title}, {run.name}, was validated on other cases than {baseline.title}: it was trained on another fold."
 
 
 def _short_trainings(study: Study, layout: Layout, arm: Arm, runs: Sequence[Run]) -> Iterator[str]:
     for run in runs:
         curves = study.trained(arm, run, layout) / "curves.csv"
         if not curves.is_file():
+            yield f"{arm.title}, {run.name}: how long it was trained cannot be told, curves.csv is missing."
             continue
         epochs, planned = int(pd.read_csv(curves)["epoch"].max()) + 1, arm.full_settings.num_epochs
         if epochs != planned:
@@ -83,6 +85,6 @@ def _settings(study: Study, arm: Arm, run: Run, plans: dict[str, Any]) -> dict[s
     return plans["configurations"].get(study.configuration(arm, run), {}).get(PLANS_KEY, {})
 
 
-def _fold(layout: Layout, dataset: str, fold: int) -> Any:
-    file = layout.preprocessed / dataset / "splits_final.json"
-    return json.loads(file.read_text(encoding="utf-8"))[fold] if file.is_file() else None
+def _validated(trained: Path) -> set[str]:
+    """Cases that stock training predicted at its end: those of its fold that it did not train on."""
+    return {file.name for file in (trained / "validation").glob("*") if file.is_file() and file.suffix not in (".json", ".pkl", ".npz")}

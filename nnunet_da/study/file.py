@@ -225,5 +225,8 @@ def refuse_twice(what: str, names: Sequence[str]) -> None:
 def _built_list(values: Any, kind: type, where: str) -> list[Any]:
     if not fits(values, list[Any]):
         raise UserError(f"{where} must be a list, got {type(values).__name__}: write each entry behind a dash")
-    prepared = [{**value, "dataset": str(value["dataset"])} if kind is ScoredSet and "dataset" in value else value for value in values]
+    prepared = [
+        {**value, "dataset": str(value["dataset"])} if kind is ScoredSet and isinstance(value, dict) and "dataset" in value else value
+        for value in values
+    ]
     return [build(kind, value, f"{where}, entry {number}") for number, value in enumerate(prepared, start=1)]

@@ -8,7 +8,12 @@ from pathlib import Path
 from nnunet_da import paths
 from nnunet_da.datasets import RawDataset, find_dataset
 from nnunet_da.errors import UserError
+from nnunet_da.evaluation.labels import read_labels
+from nnunet_da.evaluation.overlap import OVERLAPS
+from nnunet_da.evaluation.statistics import direction
+from nnunet_da.evaluation.surface import DISTANCES, nsd_name
 from nnunet_da.study.arms import Arm, resolve_arms
+from nnunet_da.study.declaration import declaration_of
 from nnunet_da.study.file import PhantomSpec, Primary, ScoredSet, StudyFile
 from nnunet_da.study.jobs import DEFAULTS
 from nnunet_da.study.study import Study
@@ -25,6 +30,8 @@ def resolve(file: StudyFile) -> Study:
         raise UserError(f"'resources': '{unknown[0]}' is no kind of job, expected one of {', '.join(DEFAULTS)}: correct it")
     datasets = _Datasets(file)
     source, targets = datasets.name(file.source), [datasets.name(target) for target in file.targets]
+    if len(set(targets)) < len(targets):
+        raise UserError(f"targets must be different datasets, got {', '.join(targets)}: name each once")
     if source in targets:
         raise UserError(f"source and target must be different datasets, got {source} for both: give the other centre as target")
     tests = _tests(file, datasets, source, targets)
@@ -34,7 +41,9 @@ def resolve(file: StudyFile) -> Study:
     _refuse_several_targets(arms, targets)
     used = dict.fromkeys([source, *targets, *(test.dataset for test in tests)])
     links = {name: str(datasets.folder(name)) for name in used if name not in datasets.made}
-    return Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline).numbered({})
+    study = Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline).numbered({})
+    _check_declaration(study, datasets)
+    return study
 
 
 class _Datasets:
@@ -71,6 +80,12 @@ class _Datasets:
             return spec.labels
         dataset = self._found[name]
         return all((dataset.folder / "labelsTr" / f"{case}{dataset.file_ending}").is_file() for case in dataset.training_images())
+
+    def label_keys(self, name: str) -> list[str]:
+        """Labels as scores name them."""
+        if self.spec(name) is not None:
+            return ["1"]
+        return list(read_labels(self._found[name].folder / "dataset.json").keys)
 
     def scored(self, test: ScoredSet) -> bool:
         """Whether a test set has scans and labels."""
@@ -133,6 +148,23 @@ def _question(file: StudyFile, datasets: _Datasets, arms: list[Arm], targets: li
     if target not in targets:
         raise UserError(f"'primary' must name one of the targets ({', '.join(targets)}), got {target}: correct it")
     return baseline, replace(file.primary, method=method, baseline=baseline, target=target)
+
+
+def _check_declaration(study: Study, datasets: _Datasets) -> None:
+    """What the statistics would refuse when everything is trained.
+
+    Raises:
+        UserError: a metric, label, margin or level that there is not.
+    """
+    file = study.file
+    scored = {name for name in (*OVERLAPS, *DISTANCES, *map(nsd_name, file.nsd_mm)) if direction(name)}
+    unknown = [metric for metric in (study.primary.metric, *file.margins) if metric not in scored]
+    if unknown:
+        raise UserError(f"'primary' and 'margins' may name {', '.join(sorted(scored))}, got '{unknown[0]}': correct it")
+    declaration_of(study)
+    known = datasets.label_keys(str(study.primary.target))
+    if study.primary.label is not None and study.primary.label not in known:
+        raise UserError(f"the label of 'primary' must be one of {', '.join(known)}, got '{study.primary.label}': name its value")
 
 
 def _device(asked: str) -> str:

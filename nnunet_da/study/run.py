@@ -20,6 +20,7 @@ from nnunet_da.study.changes import earlier_numbers, refuse_changes
 from nnunet_da.study.job import started_at
 from nnunet_da.study.jobs import Job, plan_jobs, resources
 from nnunet_da.study.layout import Layout
+from nnunet_da.study.leakage import refuse_trained_tests
 from nnunet_da.study.locks import try_lock
 from nnunet_da.study.progress import Progress
 from nnunet_da.study.records import Record, failures, read_record
@@ -65,7 +66,9 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
         CheckFailed: a job failed; the others went on, and the report names it.
     """
     layout = Layout(folder.absolute())
+    _check_gpus(study, engine)
     refuse_changes(study, layout, overwrite)
+    refuse_trained_tests(study, study.links)
     study = study.numbered(earlier_numbers(layout, overwrite))
     jobs = plan_jobs(study, layout, engine.cores)
     if engine.dry_run:
@@ -73,11 +76,23 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
     with _alone(layout), _signals():
         if overwrite and layout.study.is_file():
             _empty(layout)
-        _forget_failures(layout, jobs)
+        for job in _to_run(layout, jobs):
+            layout.record(job.name).unlink(missing_ok=True)
         _set_up(study, layout, jobs, engine)
         _run(layout, jobs, engine)
     _conclude(layout, jobs)
     return layout.report
+
+
+def _check_gpus(study: Study, engine: Engine) -> None:
+    """Raises UserError where jobs on GPUs would find none, or where more are asked for than there are."""
+    if engine.profile is not None or study.device != "cuda":
+        return
+    there = number_of_gpus()
+    if not 1 <= engine.local_gpus <= there:
+        raise UserError(
+            f"the study trains on GPUs, of which {there} can be used here, got --gpus {engine.local_gpus}: correct it or 'device'"
+        )
 
 
 @contextlib.contextmanager
@@ -155,21 +170,21 @@ def _jobs_file(study: Study, jobs: list[Job], engine: Engine) -> dict[str, Any]:
     return {"gpus": engine.local_gpus, "resources": kinds, "jobs": described}
 
 
-def _forget_failures(layout: Layout, jobs: list[Job]) -> None:
-    """What failed is tried again, and all that waits for it."""
-    again: set[str] = set()
+def _to_run(layout: Layout, jobs: list[Job]) -> list[Job]:
+    """What was not done yet or failed, and all that waits for it."""
+    again: dict[str, Job] = {}
     for job in jobs:
         record = read_record(layout.record(job.name))
-        if record is None or record.status != "done" or again & set(job.needs):
-            again.add(job.name)
-            layout.record(job.name).unlink(missing_ok=True)
+        if record is None or record.status != "done" or again.keys() & set(job.needs):
+            again[job.name] = job
+    return list(again.values())
 
 
 def _dry_run(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> Path:
     """List the jobs that would run, and let the engine plan them in a folder of its own."""
     import tempfile
 
-    todo = [job for job in jobs if read_record(layout.record(job.name)) is None]
+    todo = _to_run(layout, jobs)
     for job in todo:
         print(job.name + (f": {' '.join([Path(job.commands[-1][0]).name, *job.commands[-1][1:]])}" if job.kind == "train" else ""))
     kinds = list(dict.fromkeys(job.kind for job in todo))

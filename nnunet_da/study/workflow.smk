@@ -37,4 +37,4 @@ for KIND in KINDS:
             mem_mb=RESOURCES["mem_mb"],
             runtime=RESOURCES["runtime"],
         shell:
-            "{config[python]} -m nnunet_da.study.job . {params.job} --watch {config[watch]}"
+            "{config[python]:q} -m nnunet_da.study.job . {params.job} --watch {config[watch]}"

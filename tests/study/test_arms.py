@@ -91,3 +91,35 @@ def test_bad_arms_are_refused(arms_of, arm, words):
 def test_an_unknown_primary_method_is_refused(arms_of):
     with pytest.raises(UserError, match="'primary' must name a method among the arms"):
         arms_of(primary={"method": "grl"})
+
+
+def test_without_alignment_terms_zero_weight_is_that_of_another_arm(arms_of):
+    """A rival that restyles has no weights to take away: it would be compared with itself."""
+    fourier, mmd = ({"name": name, "trainer": f"nnUNetTrainer_UDA_{trainer}"} for name, trainer in (("fourier", "Fourier"), ("mmd", "MMD")))
+    assert arms_of(arms=[fourier, mmd])["zero_weight"].trainer == "nnUNetTrainer_UDA_MMD"
+    assert arms_of(arms=[fourier])["zero_weight"].trainer == "nnUNetTrainer_UDA_GRL_MMD"
+
+
+def test_references_of_an_adapted_model_follow_the_arm_it_starts_from(arms_of):
+    grl, mmd, adabn = (
+        {"name": "grl", "trainer": "nnUNetTrainer_UDA_GRL"},
+        {"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD", "preset": "uda_small_bn"},
+        {"name": "adabn", "adapt_bn": "mmd"},
+    )
+    found = arms_of(arms=[grl, mmd, adabn], primary={"method": "adabn"})
+    assert (found["zero_weight"].trainer, found["zero_weight"].preset) == ("nnUNetTrainer_UDA_MMD", "uda_small_bn")
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ({"adapt_bn": "mmd", "settings": {"w_mmd": 1.0}}, "leave its trainer and settings out"),
+        ({"adapt_bn": "mmd", "trainer": "nnUNetTrainer_UDA_GRL"}, "leave its trainer and settings out"),
+        ({"adapt_bn": "mmd", "preset": "uda_small"}, "the preset uda_small: leave it out"),
+        ({"self_train": "mmd", "preset": "uda_small"}, "the preset uda_small: leave it out"),
+        ({"self_train": "mmd", "confidence": 7.0}, "between 0 and 1, got 7"),
+    ],
+)
+def test_what_an_arm_that_starts_from_another_cannot_have(arms_of, arm, words):
+    with pytest.raises(UserError, match=words):
+        arms_of(arms=[{"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD"}, {"name": "other", **arm}])

@@ -68,6 +68,8 @@ def write_training(fold, study, arm, run):
         },
     }
     (fold.parent / "plans.json").write_text(json.dumps(plans))
+    (fold / "validation").mkdir()
+    (fold / "validation" / "case_7.nii.gz").touch()
     (fold / "curves.csv").write_text("epoch,term,value\n" + "".join(f"{epoch},train_loss,1\n" for epoch in range(3)))
 
 
@@ -151,8 +153,8 @@ def words(study, layout):
     return " ".join(check_conditions(study, layout, [(arm, study.runs) for arm in study.arms]))
 
 
-def changed_plans(study, layout, name, change):
-    file = study.model(study.arm(name), study.runs[0], layout) / "plans.json"
+def changed_plans(study, layout, name, change, run=0):
+    file = study.model(study.arm(name), study.runs[run], layout) / "plans.json"
     plans = json.loads(file.read_text())
     change(plans["configurations"])
     file.write_text(json.dumps(plans))
@@ -168,7 +170,7 @@ def test_another_augmentation_is_noticed(finished):
     study, layout = finished
     name = study.configuration(study.arm("mmd"), study.runs[0])
     changed_plans(study, layout, "mmd", lambda found: found[name]["nnunet_da"].update(mirror_axes=[0]))
-    assert "mmd has mirror_axes = [0], target forwarded, weights 0 [0, 1]" in words(study, layout)
+    assert "mmd, seed0_fold0, has mirror_axes = [0], target forwarded, weights 0 [0, 1]" in words(study, layout)
 
 
 def test_other_folds_and_short_trainings_are_noticed(finished):
@@ -176,6 +178,21 @@ def test_other_folds_and_short_trainings_are_noticed(finished):
     curves = study.trained(study.arm("both"), study.runs[1], layout) / "curves.csv"
     curves.write_text("epoch,term,value\n0,train_loss,1\n")
     assert "both, seed1_fold0: 1 epochs were trained, 3 were planned." in words(study, layout)
+    curves.unlink()
+    assert "both, seed1_fold0: how long it was trained cannot be told" in words(study, layout)
+    validation = study.trained(study.arm("mmd"), study.runs[1], layout) / "validation"
+    (validation / "case_7.nii.gz").rename(validation / "case_8.nii.gz")
+    assert "mmd, seed1_fold0, was validated on other cases than target forwarded, weights 0" in words(study, layout)
+
+
+def test_every_run_is_looked_at_and_not_the_first_alone(finished):
+    study, layout = finished
+    assert "Checked after training, for every run: all 6 trained arms" in words(study, layout)
+    name = study.configuration(study.arm("mmd"), study.runs[1])
+    changed_plans(study, layout, "mmd", lambda found: found[name]["nnunet_da"].update(iterations_per_epoch=9), run=1)
+    found = words(study, layout)
+    assert "mmd, seed1_fold0, has iterations_per_epoch = 9" in found
+    assert "Checked after training" not in found
 
 
 def test_time_memory_and_parameters_are_listed(finished, monkeypatch):

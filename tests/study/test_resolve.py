@@ -42,6 +42,15 @@ def test_the_users_datasets_are_linked(resolved, content, make_centre):
         ({"primary": {"baseline": "nobody"}}, ("'nobody'", "zero_weight")),
         ({"primary": {"method": "mmd", "baseline": "mmd"}}, ("twice",)),
         ({"primary": {"target": 101}}, ("one of the targets",)),
+        ({"primary": {"metric": "asd"}}, ("'asd'", "asd_mm")),
+        ({"primary": {"metric": "volume_mm3"}}, ("'volume_mm3'",)),  # neither end is the better one
+        ({"primary": {"metric": "nsd_2mm"}}, ("'nsd_2mm'", "nsd_1mm")),
+        ({"primary": {"label": "femur"}}, ("one of 1", "'femur'")),
+        ({"primary": {"alpha": 5.0}}, ("alpha",)),
+        ({"margins": {"dise": 0.1}}, ("'dise'",)),
+        ({"margins": {"dice": -1.0}}, ("margin of dice",)),
+        ({"targets": [102, "Dataset102_B"]}, ("different datasets",)),
+        ({"test_sets": [102]}, ("test_sets",)),
     ],
 )
 def test_bad_studies_are_refused(resolved, content, changes, words):

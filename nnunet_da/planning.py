@@ -52,7 +52,7 @@ def plan(request: PlanRequest) -> tuple[Path, str]:
 
 def _from_fingerprint(preset: Preset, source: RawDataset, targets: list[RawDataset], request: PlanRequest) -> dict[str, Any]:
     settings = _settings(preset.settings, request, targets)
-    check_batch(preset.batch_size if request.batch_size is None else request.batch_size, preset, settings)
+    check_batch(preset.batch_size if request.batch_size is None else request.batch_size, preset, settings, request.trainer)
     check_geometry(preset, request, settings, source)
     check_readable(source, targets, request.processes)
     plans = plans_from_fingerprint(source, preset, settings, request)
@@ -164,7 +164,7 @@ def _add_variant(file: Path, variant: str, source: RawDataset, targets: list[Raw
             f" got {', '.join(target.name for target in targets) or 'none'}: make plans of their own for other targets"
         )
     settings = _settings(settings_to_dict(planned), request, targets)
-    check_batch(parent["batch_size"], load_preset(request.preset), settings)
+    check_batch(parent["batch_size"], load_preset(request.preset), settings, request.trainer)
     if settings.deep_supervision and not planned.deep_supervision:
         raise UserError("a variant cannot switch deep supervision on where its parent has none: leave deep_supervision out")
     plans["configurations"][name] = {"inherits_from": base, PLANS_KEY: settings_to_dict(settings)}

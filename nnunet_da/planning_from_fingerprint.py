@@ -39,7 +39,7 @@ def plans_from_fingerprint(source: RawDataset, preset: Preset, settings: Adaptat
     return plans
 
 
-def check_batch(batch_size: int | None, preset: Preset, settings: AdaptationSettings, trainer: str | None = None) -> None:
+def check_batch(batch_size: int | None, preset: Preset, settings: AdaptationSettings, trainer: str | None) -> None:
     """Refuse a batch too small for what is trained: to align with, or at all. None is the planner's.
 
     Raises:

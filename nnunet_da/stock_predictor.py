@@ -37,9 +37,8 @@ def make_predictor(run: Run, folds: list[str], device: str, *, mirroring: bool =
             predictor.initialize_from_trained_model_folder(str(run.folder), tuple(folds), run.checkpoints[folds[0]].name)
         except RuntimeError as error:
             raise UserError(_why(first["trainer_name"], error)) from error
-    predictor.network = getattr(
-        predictor.network, "_orig_mod", predictor.network
-    )  # of nnUNet_compile: other names, and no layer to look at
+    compiled = predictor.network  # by nnUNet_compile: other names, and no layer to look at
+    predictor.network = getattr(compiled, "_orig_mod", compiled)
     shapes = {name: tuple(value.shape) for name, value in predictor.network.state_dict().items()}
     for fold, checkpoint in checkpoints.items():
         check_weights(checkpoint["network_weights"], shapes, run.checkpoints[fold])

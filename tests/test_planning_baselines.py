@@ -96,6 +96,10 @@ def test_preprocessing_and_variants_without_a_target(centres, refuses):
         (["--preset", "stock", "-tr", "nnUNetTrainer_VNetFemur"], ("VNet such as vnet_femur", "the stock network")),
         (["--preset", "vnet_femur", "-tr", "nnUNetTrainer_SwinUNETR"], ("SwinUNETR such as swin_unetr", "VNet")),
         (["--preset", "stock", "--batch-size", "0"], ("batch of 0",)),
+        (
+            ["--preset", "stock", "-t", "102", "-tr", "nnUNetTrainer_UDA_GRL", "--batch-size", "2"],
+            ("at least 2 samples per domain", "batch of 2"),
+        ),
         (["--preset", "stock", "--patch-size", "32", "32", "32"], ("stock network",)),
         (["--preset", "stock", "--set", 'target_datasets={"Dataset102_B": null}'], ("given with -t (none)",)),
         (["--preset", "segformer3d", "--patch-size", "32", "48", "32"], ("multiples of 32", "48 along Y", "64")),
@@ -130,3 +134,9 @@ def test_refusals(centres, refuses, arguments, words):
 def test_what_a_trainer_needs(trainer, network, target):
     assert network_of(trainer) == network
     assert needs_target(trainer) is target
+
+
+def test_a_rival_that_restyles_compares_no_samples(centres):
+    """It takes any batch: only alignment needs two samples that are drawn alike."""
+    arguments = ["-t", "102", "--preset", "stock", "-tr", "nnUNetTrainer_UDA_Fourier", "--batch-size", "2"]
+    assert main([*PLAN, *arguments]) == 0

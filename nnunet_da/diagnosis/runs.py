@@ -19,7 +19,7 @@ SOURCE_ONLY = "SourceOnly"  # a source-only trainer is named nnUNetTrainer_<fami
 # settings that a source-only run ignores: they may differ between two comparable runs
 IGNORED_BY_SOURCE_ONLY = {
     "target_datasets", "preset", "grl_schedule", "grl_lambda_max", "mmd_bandwidths", "align_at", "pooling", "mask_padding", "head_lr",
-    "save_every", "target_score_batches",
+    "save_every", "target_score_batches", "shuffle_domains", "restyle_probability", "fourier_window", "fourier_mix", "l2_weight",
 }  # fmt: skip
 
 

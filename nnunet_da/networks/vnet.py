@@ -13,7 +13,7 @@ WIDTH = 16  # channels at full resolution
 # convolutions per stage, fine to coarse on the way down and coarse to fine on the way up
 LEVELS = {"femur": ((1, 2, 3), (2, 1, 1)), "milletari": ((1, 2, 3, 2), (2, 2, 1, 1))}
 ACTIVATIONS: dict[str, Any] = {"elu": ("elu", {"inplace": True}), "prelu": "prelu"}
-DROPOUT = 0.5  # on stages of 128 channels and more, MONAI's choice
+DROPOUT = 0.5  # of stages of 128 channels and more, and of whole channels of every skip connection: MONAI's choice
 
 
 class VNet(nn.Module):

@@ -9,7 +9,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, autocast, nn
 
 from nnunet_da.errors import UserError
-from nnunet_da.training.distributed import average_gradients, mean_over_ranks
+from nnunet_da.training.distributed import average_gradients, check_ranks, mean_over_ranks
 from nnunet_da.training.randomness import Stream
 from nnunet_da.training.two_domains import TwoDomainTrainer
 
@@ -28,6 +28,11 @@ class SupervisedTrainer(TwoDomainTrainer):
         self._refuse_unsupported()
         if self.device.type == "cpu":
             torch.set_flush_denormal(True)  # early gradients are so small that the CPU would take up to ten times as long
+
+    def initialize(self) -> None:
+        super().initialize()
+        planned, decoder = self.configuration_manager, getattr(self._bare_network(), "decoder", None)
+        check_ranks(planned.batch_size, planned.batch_dice, self.enable_deep_supervision, len(getattr(decoder, "seg_layers", ())))
 
     @staticmethod
     def build_network_architecture(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nnunet_da.training.alignment import Alignment
 from nnunet_da.training.batch import DomainBatch, domain_batch, shuffled
-from nnunet_da.training.distributed import broadcast_module, check_ranks, joint_batch, joint_norms
+from nnunet_da.training.distributed import broadcast_module, joint_batch, joint_norms
 from nnunet_da.training.features import FeatureForward, feature_shape, with_feature_forward
 from nnunet_da.training.randomness import Stream
 from nnunet_da.training.supervised import SupervisedTrainer
@@ -61,7 +61,6 @@ class DomainAdaptationTrainer(SupervisedTrainer):
     def initialize(self) -> None:
         super().initialize()
         network, planned = cast(FeatureForward, self._bare_network()), self.configuration_manager
-        check_ranks(planned.batch_size, planned.batch_dice, self.enable_deep_supervision, len(getattr(network.decoder, "seg_layers", ())))
         self._feature_shape = feature_shape(network, self.alignment.place, self.num_input_channels, planned.patch_size)
         if self.terms:
             num_features = self.alignment.width(self._feature_shape[0], self.label_manager.num_segmentation_heads)

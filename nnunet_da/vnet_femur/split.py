@@ -80,8 +80,9 @@ def split(request: SplitRequest, command: str = "") -> tuple[Path, dict[str, Any
     held_out, folds = stratified(sexes, request.hold_out, request.folds, request.seed)
     record = _record(dataset, sexes, held_out, request, command)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, folder / RECORD)
+    (folder / RECORD).unlink(missing_ok=True)
     write_whole(folder / SPLITS, json.dumps(_splits_of_cohorts(folds, sexes, record), indent=4) + "\n")
+    write_json(record, folder / RECORD)  # last: where it stands, the folds are its own
     return folder / SPLITS, record
 
 
@@ -109,13 +110,26 @@ def read_record(dataset: RawDataset) -> dict[str, Any]:
     """The record of a dataset's split.
 
     Raises:
-        UserError: there is none, or it is not one.
+        UserError: there is none, it is not one, or the folds that stand beside it train on its hold-out.
     """
     file = paths.nnunet_preprocessed() / dataset.name / RECORD
     record = read_json(file, f"{dataset.name} needs a hold-out, made by `nnunet-da vnet-femur split -d {dataset.dataset_id} --table CSV`")
     if record.get("layout") != LAYOUT or not isinstance(record.get("cohorts"), dict):
         raise UserError(f"{file} must be a record of `nnunet-da vnet-femur split`, it is not: split again with --overwrite")
+    splits = file.with_name(SPLITS)
+    held_out = {case for cohort in record["cohorts"].values() for case in cohort["hold_out"]}
+    if held_out & _cases_of_folds(splits) or not splits.is_file():
+        raise UserError(f"{splits} must hold the folds of {RECORD}, without its hold-out, it does not: split again with --overwrite")
     return record
+
+
+def _cases_of_folds(splits: Path) -> set[str]:
+    try:
+        return {case for fold in json.loads(splits.read_text(encoding="utf-8")) for case in (*fold["train"], *fold["val"])}
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{splits} must be nnU-Net's list of folds, it is not ({error}): split again with --overwrite") from error
 
 
 def cohort_of(record: dict[str, Any], name: str) -> dict[str, Any]:

@@ -47,6 +47,14 @@ def test_what_makes_runs_incomparable_is_named(runs, edit_checkpoint, change, wo
 def test_alignment_settings_may_differ(runs, edit_checkpoint):
     edit_checkpoint(runs["source_only"], setting("w_mmd", 9.0))
     edit_checkpoint(runs["source_only"], setting("target_datasets", {}))
+    for name, value in {
+        "shuffle_domains": True,
+        "restyle_probability": 0.1,
+        "fourier_window": 0.2,
+        "fourier_mix": 0.3,
+        "l2_weight": 1.0,
+    }.items():
+        edit_checkpoint(runs["source_only"], setting(name, value))
     assert differences(load_run(runs["adapted"]), load_run(runs["source_only"])) == []
 
 

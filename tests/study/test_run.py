@@ -56,6 +56,8 @@ def test_a_failed_arm_does_not_stop_the_others(run, layout, capsys):
     assert layout.report.read_text() == "page"
     printed = capsys.readouterr().out
     assert "failed: a seed0 fold0: train: ended with code 1: out of scans" in printed
+    run(jobs, dry_run=True)
+    assert "3 jobs: 1 train, 1 predict, 1 report" in capsys.readouterr().out  # what the next call would do
     jobs[0] = Job(jobs[0].name, [], [python("pass")], "a", "seed0_fold0")  # the reason is mended
     run(jobs)
     assert set(statuses(layout, [job.name for job in jobs]).values()) == {"done"}
@@ -73,6 +75,14 @@ def test_a_process_that_dies_is_a_failure_not_the_end(run, layout):
         "report/report": "done",
     }
     assert "without a word" in read_record(layout.record("train/a.x")).reason
+
+
+@pytest.mark.parametrize(("there", "options"), [(0, {}), (2, {"gpus": 3})])
+def test_gpus_that_are_not_there_are_refused(run, layout, monkeypatch, there, options):
+    monkeypatch.setattr(engine, "number_of_gpus", lambda: there)
+    with pytest.raises(UserError, match=f"of which {there} can be used here"):
+        run([], changes={"device": "cuda"}, **options)
+    assert not layout.folder.exists()
 
 
 @pytest.mark.slow

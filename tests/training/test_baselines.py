@@ -29,6 +29,13 @@ ARMS = [
 ]
 
 
+@pytest.mark.parametrize("name", ["nnUNetTrainer_Stock", "nnUNetTrainer_UDA_Fourier"])
+def test_what_several_gpus_cannot_train_is_refused_for_baselines_too(make_baseline, monkeypatch, name):
+    monkeypatch.setattr("nnunet_da.training.distributed.world_size", lambda: 2)
+    with pytest.raises(NotImplementedError, match="without gradient"):
+        make_baseline(name, "StockPlans", deep_supervision=False)
+
+
 # --- stock nnU-Net, to the bit
 
 

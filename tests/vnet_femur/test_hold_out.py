@@ -83,3 +83,18 @@ def test_a_case_that_has_left_the_dataset(divided, refuses):
 def test_a_record_of_something_else(divided, refuses):
     (divided / "nnUNet_preprocessed/Dataset301_F/vnet_femur_split.json").write_text("{}")
     refuses(divided, [*HOLD_OUT, "-o", str(divided / "hold_out")], "split again")
+
+
+@pytest.mark.parametrize("change", ["gone", "trained"])
+def test_folds_that_do_not_belong_to_the_hold_out_are_refused(divided, refuses, change):
+    """Stock training writes its own folds over all cases where there are none."""
+    folder = divided / "nnUNet_preprocessed" / "Dataset301_F"
+    held_out = json.loads((folder / "vnet_femur_split.json").read_text())["cohorts"]["all"]["hold_out"]
+    splits = folder / "splits_final.json"
+    folds = json.loads(splits.read_text())
+    if change == "gone":
+        splits.unlink()
+    else:
+        folds[2]["train"].append(held_out[0])
+        splits.write_text(json.dumps(folds))
+    refuses(divided, [*HOLD_OUT, "-o", str(divided / "hold_out")], "splits_final.json", "without its hold-out", "split again")

@@ -43,6 +43,7 @@ def predicted(dataset):
     folder = dataset / "nnUNet_preprocessed" / "Dataset301_F"
     folder.mkdir()
     (folder / "vnet_femur_split.json").write_text(json.dumps(record))
+    (folder / "splits_final.json").write_text(json.dumps([{"train": ["x", "y"], "val": ["z"]}]))
     for case, length in EDGES.items():
         write_mask(dataset / f"nnUNet_raw/Dataset301_F/labelsTr/{case}.nii.gz", length)
         write_mask(dataset / f"all/fold_0/{case}.nii.gz", length)

@@ -140,3 +140,33 @@ def test_a_rival_that_restyles_compares_no_samples(centres):
     """It takes any batch: only alignment needs two samples that are drawn alike."""
     arguments = ["-t", "102", "--preset", "stock", "-tr", "nnUNetTrainer_UDA_Fourier", "--batch-size", "2"]
     assert main([*PLAN, *arguments]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("planner", "patch_size", "parameters"),
+    [("ExperimentPlanner", [64, 192, 160], 31_113_098), ("nnUNetPlannerResEncM", [64, 160, 160], 102_267_274)],
+)
+def test_stock_networks_of_the_papers_scans_have_their_published_sizes(centres, monkeypatch, planner, patch_size, parameters):
+    """Shapes and spacing of proximal-femur QCT as PF-DAformer states them, in the place of what was extracted; two classes."""
+    import nnunetv2
+    import torch
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, plan_experiment_dataset
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # stock's own planning crashes on 0
+    extract_fingerprint_dataset(101, num_processes=1, clean=False)
+    file = centres / "nnUNet_preprocessed" / "Dataset101_A" / "dataset_fingerprint.json"
+    shapes = [[slices, 192, 192] for slices in range(37, 96)]
+    found = json.loads(file.read_text()) | {"shapes_after_crop": shapes, "spacings": [[2.5, 0.847, 0.847]] * len(shapes)}
+    file.write_text(json.dumps(found))
+    planner_class = recursive_find_python_class(nnunetv2.__path__[0] + "/experiment_planning", planner, "nnunetv2.experiment_planning")
+    _, name = plan_experiment_dataset(101, planner_class)
+    planned = read_plans(centres, name)["configurations"]["3d_fullres"]
+    assert planned["patch_size"] == patch_size
+    architecture = planned["architecture"]
+    names = architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"]
+    with torch.device("meta"):
+        network = get_network_from_plans(*names, 1, 2, deep_supervision=True)
+    assert sum(weight.numel() for weight in network.parameters()) == parameters

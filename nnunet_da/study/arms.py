@@ -147,7 +147,7 @@ def _arm(spec: ArmSpec, study: StudyFile, others: dict[str, Any]) -> Arm:
 
 def _check(arms: list[Arm]) -> None:
     refuse_twice("arms", [arm.name for arm in arms])
-    for arm in arms:
+    for arm in sorted(arms, key=lambda arm: arm.reference):  # a reference follows an arm of the file, which is the one to name
         try:
             check_trainer(arm.trainer, load_preset(arm.preset).network_name, aligns=True)
         except UserError as error:

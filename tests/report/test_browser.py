@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_da import paths
 from nnunet_da.report.build import write_report
 
 # A frame has the width of a phone, a headless window has not always; the probe writes what it measured into its own title.
@@ -58,6 +59,20 @@ def test_the_probe_sees_what_is_too_wide(browse, tmp_path):
     assert '"width":900,' in found
     assert '"outside":["P"' in found
     assert '"broken":1' in found
+
+
+def test_words_for_screen_readers_in_a_wide_table_widen_no_page(browse, tmp_path):
+    """They are taken out of the flow: outside the table's own scrolling they would stretch the page to where the table ends."""
+    style = (paths.PACKAGE_DIR / "report" / "templates" / "style.css").read_text(encoding="utf-8")
+    cell = '<td style="min-width:200px">0.9<span class="heard"> best</span></td>'
+    page = tmp_path / "table.html"
+    page.write_text(
+        f'<!DOCTYPE html><style>{style}</style><div class="scroll" tabindex="0"><table><tr>{12 * cell}</tr></table></div>', encoding="utf-8"
+    )
+    probe = tmp_path / "probe.html"
+    probe.write_text(PROBE.format(width=1280, page=page.as_uri()), encoding="utf-8")
+    found = re.search(r"<title>(.*?)</title>", browse(probe, tmp_path, "--virtual-time-budget=10000", "--dump-dom"))[1]
+    assert '"width":1280,' in found, found
 
 
 def test_a_screenshot_is_no_blank_page(browse, page, tmp_path):

@@ -123,3 +123,8 @@ def test_references_of_an_adapted_model_follow_the_arm_it_starts_from(arms_of):
 def test_what_an_arm_that_starts_from_another_cannot_have(arms_of, arm, words):
     with pytest.raises(UserError, match=words):
         arms_of(arms=[{"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD"}, {"name": "other", **arm}])
+
+
+def test_an_unknown_trainer_is_reported_of_the_arm_that_names_it(arms_of):
+    with pytest.raises(UserError, match=r"the arm 'a': the trainer must be one of .* got 'nnUNetTrainer_Nope'"):
+        arms_of(arms=[{"name": "a", "trainer": "nnUNetTrainer_Nope"}])

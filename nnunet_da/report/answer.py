@@ -47,7 +47,7 @@ TABLES = {  # name -> (file, columns of text, columns of numbers)
         ("mean", "sd_runs", "sd_cases", "n_runs", "n_cases", "failures", "lowest_run", "highest_run"),
     ),
 }
-COST_TEXT, COST_NUMBERS = ("arm", "seed", "fold", "job"), ("seconds", "peak_mb", "iterations", "parameters")
+COST_TEXT, COST_NUMBERS = ("arm", "seed", "fold", "job"), ("seconds", "peak_mb", "gpu_peak_mb", "iterations", "parameters")
 SENTENCES = {"kind": str, "answer": str, "claims": str, "supporting": list, "source": list, "gap": list, "warnings": list}
 
 

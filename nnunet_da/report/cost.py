@@ -13,13 +13,15 @@ def cost_table(cost: pd.DataFrame) -> Table | None:
     if cost.empty:
         return None
     jobs = [job for job in [*JOBS, *sorted(set(cost["job"]) - set(JOBS))] if job in set(cost["job"])]
-    rows = [_row(str(arm), part, jobs) for arm, part in cost.groupby("arm", sort=False)]
+    on_gpu = bool(cost["gpu_peak_mb"].notna().any())
+    rows = [_row(str(arm), part, jobs, on_gpu) for arm, part in cost.groupby("arm", sort=False)]
     columns = [
         "Arm",
         "Trained models",
         *(JOBS.get(job, job) for job in jobs),
         "All together",
         "Peak memory (GB)",
+        *(["Peak GPU memory (GB)"] if on_gpu else []),
         "Iterations",
         "Parameters",
     ]
@@ -37,22 +39,26 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes % 60:02d} min" if hours else f"{minutes} min"
 
 
-def _row(arm: str, part: pd.DataFrame, jobs: list[str]) -> Row:
+def _row(arm: str, part: pd.DataFrame, jobs: list[str], on_gpu: bool) -> Row:
     runs = part[["seed", "fold"]].drop_duplicates()
     per_job = {job: part.loc[part["job"] == job].groupby(["seed", "fold"])["seconds"].sum(min_count=1) for job in jobs}
     times = [Cell(duration(float(per_job[job].mean()))) for job in jobs]
-    peak = part["peak_mb"].max() / 1024
     return Row(
         Cell(arm),
         [
             Cell(str(len(runs))),
             *times,
             Cell(duration(float(part["seconds"].sum(min_count=1)))),
-            Cell(f"{peak:.1f}" if np.isfinite(peak) else "–"),
+            *(Cell(_gigabytes(part[column])) for column in ("peak_mb", *(["gpu_peak_mb"] if on_gpu else []))),
             Cell(_span(part["iterations"])),
             Cell(_span(part["parameters"])),
         ],
     )
+
+
+def _gigabytes(peaks_mb: pd.Series) -> str:
+    peak = peaks_mb.max() / 1024
+    return f"{peak:.1f}" if np.isfinite(peak) else "–"
 
 
 def _span(values: pd.Series) -> str:

@@ -1,5 +1,6 @@
 """A study's folder holds the results of one set of settings: what may be added to it, and what is refused."""
 
+from collections.abc import Collection
 from typing import Any
 
 from nnunet_da.datasets import read_json
@@ -11,7 +12,7 @@ FREE = ("title", "note", "resources", "arms", "seeds", "folds", "references")  #
 
 
 def refuse_changes(study: Study, layout: Layout, overwrite: bool) -> None:
-    """Compare a study with what its folder holds. Arms, seeds and folds may be added, none may change or go.
+    """Compare a study with what its folder holds. Arms, seeds and folds may be added, none that left results may change or go.
 
     Raises:
         UserError: the folder is no study's, or its results have other settings.
@@ -24,11 +25,18 @@ def refuse_changes(study: Study, layout: Layout, overwrite: bool) -> None:
         return
     if overwrite:
         return
-    change = first_change(read_json(layout.study, "a study's folder needs its study.json"), study.to_json(layout))
+    before = read_json(layout.study, "a study's folder needs its study.json")
+    change = first_change(before, study.to_json(layout), _without_results(before, layout))
     if change:
         raise UserError(
             f"{layout.folder} holds results of other settings ({change}): choose another folder with -o, or --overwrite to start again"
         )
+
+
+def _without_results(before: dict[str, Any], layout: Layout) -> set[str]:
+    """Arms of which no training got as far as a checkpoint: a mistake in one can be corrected, and costs the others nothing."""
+    held = {run["arm"] for run in before["runs"] if any((layout.folder / run["trained"]).glob("checkpoint_*.pth"))}
+    return {arm["name"] for arm in before["arms"]} - held
 
 
 def earlier_numbers(layout: Layout, overwrite: bool) -> dict[str, int]:
@@ -38,8 +46,13 @@ def earlier_numbers(layout: Layout, overwrite: bool) -> dict[str, int]:
     return read_json(layout.study, "a study's folder needs its study.json").get("pseudo_ids", {})
 
 
-def first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first difference that results do not survive, in words; "" where there is none."""
+def first_change(before: dict[str, Any], now: dict[str, Any], free: Collection[str] = ()) -> str:
+    """The first difference that results do not survive, in words; "" where there is none.
+
+    Args:
+        before, now: what `Study.to_json` gave.
+        free: arms that may change or go.
+    """
     for name in sorted(set(before["file"]) | set(now["file"])):
         one, other = before["file"].get(name), now["file"].get(name)
         if name not in FREE and one != other:
@@ -47,8 +60,13 @@ def first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     for name in ("source", "targets", "links", "tests", "device", "primary", "baseline"):
         if before[name] != now[name]:
             return f"{name}: {before[name]} there, {now[name]} now"
+    for preset, recipe in before.get("presets", {}).items():
+        current = now["presets"].get(preset, recipe)
+        changed = [name for name in recipe if name != "comment" and recipe[name] != current.get(name)]
+        if changed:
+            return f"{changed[0]} of the preset {preset}: {recipe[changed[0]]} there, {current.get(changed[0])} now"
     arms = {arm["name"]: arm for arm in now["arms"]}
-    for arm in before["arms"]:
+    for arm in (arm for arm in before["arms"] if arm["name"] not in free):
         if arm["name"] not in arms:
             return f"the arm '{arm['name']}' is not in the study now"
         for name, value in arm.items():

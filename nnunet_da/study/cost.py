@@ -12,12 +12,12 @@ from nnunet_da.study.records import read_record
 from nnunet_da.study.study import Study
 
 KINDS = ("train", "adapt", "pseudo", "predict")
-COLUMNS = ("arm", "seed", "fold", "job", "seconds", "peak_mb", "iterations", "parameters")
+COLUMNS = ("arm", "seed", "fold", "job", "seconds", "peak_mb", "gpu_peak_mb", "iterations", "parameters")
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def cost_table(study: Study, layout: Layout) -> pd.DataFrame:
-    """One row per job that ran for an arm: seconds of all its tries, peak memory of its processes."""
+    """One row per job that ran for an arm: seconds of all its tries, peak memory of its processes, in MB."""
     rows = []
     for arm in study.arms:
         for run in study.runs:
@@ -25,7 +25,8 @@ def cost_table(study: Study, layout: Layout) -> pd.DataFrame:
                 record = read_record(layout.record(f"{kind}/{arm.name}.{run.name}"))
                 if record is not None and record.status == "done":
                     parameters = _parameters(_checkpoint(study, arm, run, layout))
-                    rows.append((arm.name, run.seed, run.fold, kind, record.seconds, record.peak_mb, arm.iterations, parameters))
+                    used = (record.seconds, record.peak_mb, record.gpu_peak_mb)
+                    rows.append((arm.name, run.seed, run.fold, kind, *used, arm.iterations, parameters))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

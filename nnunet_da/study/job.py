@@ -18,12 +18,13 @@ import psutil
 
 from nnunet_da import paths
 from nnunet_da.outputs import write_whole
+from nnunet_da.study.gpus import gpu_memory_mb
 from nnunet_da.study.layout import Layout
 from nnunet_da.study.locks import lock, try_lock
-from nnunet_da.study.records import Record, read_record, skipped
+from nnunet_da.study.records import Record, Status, read_record, skipped
 
 TOLERANT = ("collect", "report")  # run whatever became of what they wait for
-POLL_SECONDS, MEMORY_SECONDS = 0.2, 1.0
+POLL_SECONDS, MEMORY_SECONDS, GPU_MEMORY_SECONDS = 0.2, 1.0, 5.0
 GRACE_SECONDS = 60  # for a training to save where it stands
 
 
@@ -95,15 +96,15 @@ def _run(layout: Layout, name: str, job: dict[str, Any], gpus: int, study: Watch
         for command in job["commands"]:
             command = _continued(command, job["fold_folder"])
             try:
-                code = _watched(command, layout, stream, gpu, study, before, job["threads"])
+                code = _watched(command, layout, stream, gpu, study, before, job)
             except Abandoned:
                 return None
             if code not in job["allowed"]:
                 reason = f"ended with code {code}: {_last_line(log)}"
                 break
-    return Record(
-        name, "failed" if reason else "done", reason, started, time.time(), round(before.seconds, 3), round(before.peak_mb, 1), gpu
-    )
+    status: Status = "failed" if reason else "done"
+    seconds, peak_mb = round(before.seconds, 3), round(before.peak_mb, 1)
+    return Record(name, status, reason, started, time.time(), seconds, peak_mb, gpu, before.gpu_peak_mb)
 
 
 class _Spent:
@@ -113,37 +114,42 @@ class _Spent:
         self.file = file
         found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         self.seconds, self.peak_mb = float(found.get("seconds", 0.0)), float(found.get("peak_mb", 0.0))
+        self.gpu_peak_mb: float | None = found.get("gpu_peak_mb")
         self._saved = time.monotonic()
 
-    def add(self, seconds: float, memory_mb: float) -> None:
+    def add(self, seconds: float, memory_mb: float, gpu_mb: float | None) -> None:
         self.seconds += seconds
         self.peak_mb = max(self.peak_mb, memory_mb)
+        if gpu_mb is not None:
+            self.gpu_peak_mb = max(self.gpu_peak_mb or 0.0, gpu_mb)
         if time.monotonic() - self._saved > 5:
             self.save()
 
     def save(self) -> None:
         self._saved = time.monotonic()
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.file, json.dumps({"seconds": self.seconds, "peak_mb": self.peak_mb}))
+        write_whole(self.file, json.dumps({"seconds": self.seconds, "peak_mb": self.peak_mb, "gpu_peak_mb": self.gpu_peak_mb}))
 
 
-def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, study: Watched, spent: _Spent, threads: int) -> int:
+def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, study: Watched, spent: _Spent, job: dict[str, Any]) -> int:
     """Run a command, measuring it. Raises Abandoned, with the command stopped, where the study is gone."""
     stream.write(f"$ {' '.join(command)}\n")
     stream.flush()
-    environment = paths.job_environment(layout.folder, gpu, threads)
+    environment = paths.job_environment(layout.folder, gpu, job["threads"])
     process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     last = time.monotonic()
-    measured = last - MEMORY_SECONDS
+    measured, measured_gpu = last - MEMORY_SECONDS, last
     while True:
         try:
             code: int | None = process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
-        now, memory_mb = time.monotonic(), 0.0
+        now, memory_mb, gpu_mb = time.monotonic(), 0.0, None
         if code is None and now - measured > MEMORY_SECONDS:
             measured, memory_mb = now, _memory_mb(process.pid)
-        spent.add(now - last, memory_mb)
+        if code is None and job["gpu"] and now - measured_gpu > GPU_MEMORY_SECONDS:
+            measured_gpu, gpu_mb = now, gpu_memory_mb([member.pid for member in _family(process.pid)])
+        spent.add(now - last, memory_mb, gpu_mb)
         last = now
         if code is not None:
             spent.save()
@@ -156,10 +162,7 @@ def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, s
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """Ask a command to leave, so that a training saves its very step; kill it and its children where it does not."""
-    try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
+    family = _family(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_SECONDS)
@@ -170,13 +173,17 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             continue
 
 
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all below it; none where it is gone."""
+    try:
+        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _memory_mb(pid: int) -> float:
     """Memory of a process and its children; on Linux what they share counts once (proportional set size)."""
-    try:
-        parent = psutil.Process(pid)
-        return sum(_bytes_of(process) for process in [parent, *parent.children(recursive=True)]) / 2**20
-    except psutil.NoSuchProcess:
-        return 0.0
+    return sum(_bytes_of(process) for process in _family(pid)) / 2**20
 
 
 def _bytes_of(process: psutil.Process) -> int:

@@ -24,6 +24,7 @@ class Record:
         seconds: of all tries together, those that were killed too.
         peak_mb: largest memory of the job's processes together, looked at once a second.
         gpu: number of the GPU it ran on, None for none.
+        gpu_peak_mb: largest memory of the processes on GPUs, looked at every few seconds; None where the driver did not tell.
     """
 
     job: str
@@ -34,6 +35,7 @@ class Record:
     seconds: float = 0.0
     peak_mb: float = 0.0
     gpu: int | None = None
+    gpu_peak_mb: float | None = None
 
     def write(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,8 @@
 """Study file to study: every name looked up, every demand checked that can be before anything runs."""
 
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from nnunet_da import paths
 from nnunet_da.datasets import RawDataset, find_dataset
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.labels import read_labels
@@ -15,6 +12,7 @@ from nnunet_da.evaluation.surface import DISTANCES, nsd_name
 from nnunet_da.study.arms import Arm, resolve_arms
 from nnunet_da.study.declaration import declaration_of
 from nnunet_da.study.file import PhantomSpec, Primary, ScoredSet, StudyFile
+from nnunet_da.study.gpus import number_of_gpus
 from nnunet_da.study.jobs import DEFAULTS
 from nnunet_da.study.study import Study
 
@@ -171,15 +169,3 @@ def _device(asked: str) -> str:
     if asked != "auto":
         return asked
     return "cuda" if number_of_gpus() else "cpu"
-
-
-def number_of_gpus() -> int:
-    """NVIDIA GPUs that jobs may use, by the driver's own tool; importing torch would take seconds."""
-    visible = paths.visible_gpus()
-    if visible is not None:
-        return len(visible)
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return 0
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

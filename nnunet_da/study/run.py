@@ -17,6 +17,7 @@ from nnunet_da import paths
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import CheckFailed, UserError
 from nnunet_da.study.changes import earlier_numbers, refuse_changes
+from nnunet_da.study.gpus import number_of_gpus
 from nnunet_da.study.job import started_at
 from nnunet_da.study.jobs import Job, plan_jobs, resources
 from nnunet_da.study.layout import Layout
@@ -24,7 +25,6 @@ from nnunet_da.study.leakage import refuse_trained_tests
 from nnunet_da.study.locks import try_lock
 from nnunet_da.study.progress import Progress
 from nnunet_da.study.records import Record, failures, read_record
-from nnunet_da.study.resolve import number_of_gpus
 from nnunet_da.study.study import Study
 
 HERE = Path(__file__).parent

@@ -113,10 +113,11 @@ class Study:
         return test.dataset in self.targets and test.images == "imagesTr"
 
     def to_json(self, layout: Layout) -> dict[str, Any]:
-        """For `study.json`; `runs` names what was trained, for whoever looks into it."""
+        """For `study.json`; `runs` names what was trained, `presets` holds the recipes as they were, which may change with the package."""
         pairs = [(arm, run, self.trained(arm, run, layout).relative_to(layout.folder)) for arm in self.arms for run in self.runs]
         runs = [{"arm": arm.name, "seed": run.seed, "fold": run.fold, "trained": trained.as_posix()} for arm, run, trained in pairs]
-        return {**json.loads(json.dumps(dataclasses.asdict(self))), "runs": runs}
+        presets = {name: dataclasses.asdict(load_preset(name)) for name in self.presets}
+        return {**json.loads(json.dumps({**dataclasses.asdict(self), "presets": presets})), "runs": runs}
 
 
 def read_resolved(layout: Layout) -> Study:

@@ -94,6 +94,7 @@ def test_refuses_other_notes(tmp_path, notes, words):
     ("arms", "seeds", "declared", "expected"),
     [
         (ASD, 3, {"margins": {"dice": 0.02}}, [("better", "Yes"), ("better", "Yes, within the margin"), ("open", "")]),
+        (ASD, 3, {"margins": {"dice": 0.02, "nsd_1mm": 0.02}}, [("better", "Yes"), ("mixed", "Not shown"), ("open", "")]),  # no such values
         (ASD | {"adapted": 2.6}, 3, {}, [("worse", "No, it harmed"), ("mixed", "Not shown"), ("open", "")]),
         (ASD, 1, {}, [("mixed", "Cannot tell"), ("mixed", "Not estimable"), ("mixed", "Not estimable")]),
     ],
@@ -110,8 +111,10 @@ def study(bare_study, written) -> Path:
     """The report's study with an answer, its cost and its notes."""
     for file in written.iterdir():
         shutil.copy(file, bare_study)
-    cost = [("adapted", seed, 0, job, time, 5120, 400, 1234567) for seed in range(3) for job, time in (("train", 3900), ("predict", 42))]
-    columns = ["arm", "seed", "fold", "job", "seconds", "peak_mb", "iterations", "parameters"]
+    cost = [
+        ("adapted", seed, 0, job, time, 5120, None, 400, 1234567) for seed in range(3) for job, time in (("train", 3900), ("predict", 42))
+    ]
+    columns = ["arm", "seed", "fold", "job", "seconds", "peak_mb", "gpu_peak_mb", "iterations", "parameters"]
     pd.DataFrame(cost, columns=columns).to_csv(bare_study / COST_FILE, index=False)
     notes = {
         "title": "Two <hospitals>",

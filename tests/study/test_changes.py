@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from nnunet_da.datasets import write_json
-from nnunet_da.study.changes import earlier_numbers, first_change
+from nnunet_da.errors import UserError
+from nnunet_da.study import study as study_module
+from nnunet_da.study.changes import earlier_numbers, first_change, refuse_changes
 from nnunet_da.study.layout import Layout
 
 
@@ -39,6 +43,36 @@ def test_arms_seeds_words_and_resources_may_come(described, content):
 )
 def test_what_results_depend_on_may_not_change(described, changes, words):
     assert words in first_change(described(), described(**changes))
+
+
+def test_a_recipe_that_changed_with_the_package_is_another_setting(described, monkeypatch):
+    before, recipe = described(), study_module.load_preset("uda")
+    monkeypatch.setattr(study_module, "load_preset", lambda name: replace(recipe, batch_size=7, comment="other words"))
+    assert first_change(before, described()) == f"batch_size of the preset uda: {recipe.batch_size} there, 7 now"
+    del before["presets"]  # of an earlier version
+    assert first_change(before, described()) == ""
+
+
+def test_an_arm_without_a_checkpoint_may_be_corrected_or_go(resolved, content, tmp_path):
+    """A wrong setting of one arm must not cost the results of the others."""
+    layout = Layout(tmp_path / "study")
+    before, correct = resolved(content), content | {"arms": [content["arms"][0], {"name": "mmd", "trainer": "nnUNetTrainer_UDA_GRL"}]}
+    layout.folder.mkdir()
+    write_json(before.to_json(layout), layout.study)
+    for arm in before.arms:
+        if arm.name != "mmd":
+            leave_checkpoint(before, arm, layout)
+    refuse_changes(resolved(correct), layout, overwrite=False)
+    refuse_changes(resolved(content | {"arms": content["arms"][:1]}), layout, overwrite=False)
+    leave_checkpoint(before, before.arm("mmd"), layout)
+    with pytest.raises(UserError, match="trainer of the arm 'mmd'"):
+        refuse_changes(resolved(correct), layout, overwrite=False)
+
+
+def leave_checkpoint(study, arm, layout):
+    fold = study.trained(arm, study.runs[0], layout)
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_latest.pth").touch()
 
 
 def test_a_self_training_keeps_its_number_whatever_comes(resolved, content, tmp_path):

@@ -29,7 +29,7 @@ def finished(resolved, content, tmp_path):
     jobs = plan_jobs(study, layout, 2)
     layout.jobs.write_text(json.dumps({"jobs": {job.name: {"arm": job.arm, "run": job.run} for job in jobs}}))
     for job in jobs:
-        Record(job.name, "done", seconds=10.0, peak_mb=100.0).write(layout.record(job.name))
+        Record(job.name, "done", seconds=10.0, peak_mb=100.0, gpu_peak_mb=50.0).write(layout.record(job.name))
     rng = np.random.default_rng(0)
     of_case = rng.normal(0, 0.5, CASES)
     for arm in study.arms:
@@ -205,7 +205,7 @@ def test_time_memory_and_parameters_are_listed(finished, monkeypatch):
     table = cost_table(study, layout)
     assert set(table["job"]) == {"train", "predict"}
     row = table[(table["arm"] == "both") & (table["seed"] == 1) & (table["job"] == "train")].iloc[0]
-    assert (row["seconds"], row["peak_mb"], row["iterations"], row["parameters"]) == (10.0, 100.0, 6, 12)
+    assert (row["seconds"], row["peak_mb"], row["gpu_peak_mb"], row["iterations"], row["parameters"]) == (10.0, 100.0, 50.0, 6, 12)
 
 
 def test_a_run_that_lacks_a_case_is_left_out_and_named(finished):

@@ -128,6 +128,15 @@ def test_two_jobs_never_share_a_gpu(layout, write_jobs, monkeypatch):
     assert used == {"4", "7"}
 
 
+def test_memory_on_gpus_is_the_largest_seen(layout, write_jobs, monkeypatch):
+    seen = iter([512.0, None, 2048.0])
+    monkeypatch.setattr(runner, "gpu_memory_mb", lambda pids: next(seen, 64.0) if pids else None)
+    monkeypatch.setattr(runner, "GPU_MEMORY_SECONDS", 0.0)
+    write_jobs(gpus=1, train_a={"commands": [python("import time; time.sleep(1.5)")], "gpu": 1}, train_b={"commands": [python("pass")]})
+    assert run(layout, "train/a")[1].gpu_peak_mb == 2048
+    assert run(layout, "train/b")[1].gpu_peak_mb is None
+
+
 def test_a_job_stops_when_its_study_is_gone(layout, write_jobs, tmp_path):
     """SIGKILL leaves no time to say goodbye: the job sees it, asks its command to leave, and leaves no record."""
     asked = tmp_path / "asked"

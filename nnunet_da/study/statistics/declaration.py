@@ -1,7 +1,7 @@
 """What a study declares before it runs: one question, one endpoint, and the margins of harm."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nnunet_da.errors import UserError
@@ -72,16 +72,6 @@ class Declaration:
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, entries: Mapping[str, Any]) -> "Declaration":
-        """What `to_json` gave. Raises UserError where a name is unknown or missing, or a value is refused."""
-        known = {entry.name for entry in fields(cls)}
-        unknown, missing = sorted(set(entries) - known), sorted({"arms", "methods", "source", "targets"} - set(entries))
-        if unknown or missing:
-            what = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
-            raise UserError(f"a declaration may hold {', '.join(sorted(known))}, got {what}: correct the study file.")
-        return cls(**entries)
 
     def _fill_in(self) -> None:
         defaults = {

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from nnunet_da.errors import UserError
@@ -28,11 +26,6 @@ def test_a_label_may_be_a_number():
     assert Declaration(**PLAIN, label=2).label == "2"
 
 
-def test_survives_json():
-    found = Declaration(**PLAIN, endpoint="dice", smallest_gain=0.01, label="2", alpha=0.1, margins={"dice": 0.01})
-    assert Declaration.from_json(json.loads(json.dumps(found.to_json()))) == found
-
-
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -55,12 +48,6 @@ def test_survives_json():
 def test_refuses(changed, words):
     with pytest.raises(UserError, match=words):
         Declaration(**PLAIN | changed)
-
-
-@pytest.mark.parametrize(("entries", "words"), [(PLAIN | {"seeds": 3}, "unknown seeds"), ({"arms": ARMS}, "no methods, source, targets")])
-def test_refuses_other_entries(entries, words):
-    with pytest.raises(UserError, match=words):
-        Declaration.from_json(entries)
 
 
 @pytest.mark.parametrize(("metric", "unit"), [("asd_mm", "mm"), ("nsd_1mm", "fraction"), ("dice", "fraction"), ("volume_mm3", "mm3")])

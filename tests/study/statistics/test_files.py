@@ -17,7 +17,7 @@ def test_writes_every_file_and_they_say_the_same(analysed, declaration, tmp_path
     written = json.loads((tmp_path / "new" / "study_answer.json").read_text())
     assert written["layout"] == 1
     assert written["kind"] == "helped"
-    assert Declaration.from_json(written["declaration"]) == declaration
+    assert Declaration(**written["declaration"]) == declaration
     assert written["primary"]["estimate"]["value"] == found.primary.estimate.value
     assert written["bootstrap"] == {"resamples": 200, "seed": 0}
     assert "statsmodels" in written["versions"]

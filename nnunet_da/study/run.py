@@ -66,7 +66,7 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
         CheckFailed: a job failed; the others went on, and the report names it.
     """
     layout = Layout(folder.absolute())
-    _check_gpus(study, engine)
+    _check_device(study, engine)
     refuse_changes(study, layout, overwrite)
     refuse_trained_tests(study, study.links)
     study = study.numbered(earlier_numbers(layout, overwrite))
@@ -84,8 +84,10 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
     return layout.report
 
 
-def _check_gpus(study: Study, engine: Engine) -> None:
-    """Raises UserError where jobs on GPUs would find none, or where more are asked for than there are."""
+def _check_device(study: Study, engine: Engine) -> None:
+    """Raises UserError where jobs on GPUs would find none, where more are asked for than there are, or where a cluster's are to be guessed."""
+    if engine.profile is not None and study.file.device == "auto":
+        raise UserError("a study on a cluster must state its 'device' (cuda or cpu), got auto, which looks at this machine: add it to the file")
     if engine.profile is not None or study.device != "cuda":
         return
     there = number_of_gpus()
@@ -120,12 +122,15 @@ def _signals() -> Iterator[None]:
 
 
 def _empty(layout: Layout) -> None:
-    """Everything that a study made; what else a user put into the folder stays."""
-    for path in (layout.raw, layout.preprocessed, layout.models, layout.results):
-        shutil.rmtree(path, ignore_errors=True)
+    """Everything that a study made; what else a user put into the folder stays.
+
+    Records go first and study.json last: where this is killed, no job counts as done, and settings are still compared.
+    """
     for name in ("jobs", "logs", "spent", "predictions", "evaluation", "adapted", "pseudo", ".snakemake"):
         shutil.rmtree(layout.folder / name, ignore_errors=True)
-    for file in (layout.study, layout.jobs, layout.report):
+    for path in (layout.models, layout.preprocessed, layout.raw, layout.results):
+        shutil.rmtree(path, ignore_errors=True)
+    for file in (layout.report, layout.jobs, layout.study):
         file.unlink(missing_ok=True)
 
 

@@ -85,6 +85,12 @@ def test_gpus_that_are_not_there_are_refused(run, layout, monkeypatch, there, op
     assert not layout.folder.exists()
 
 
+def test_a_cluster_is_not_guessed_from_the_machine_of_the_command(run, layout):
+    with pytest.raises(UserError, match="must state its 'device'"):
+        run([], changes={"device": "auto"}, profile="slurm")
+    assert not layout.folder.exists()
+
+
 @pytest.mark.slow
 def test_two_arms_run_on_two_gpus_at_the_same_time(run, layout, monkeypatch):
     """Resources alone: two trainings of 2 s that each want one of two GPUs overlap, on one GPU they do not."""

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import warm_processes
+
+warm_processes.take_the_place_of_spawned()  # before anything asks for a context
 
 SHAPE = (20, 28, 28)
 
@@ -140,6 +143,7 @@ def two_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ):
         request = PlanRequest("101", ["102"], preset, overrides={**short, "head_lr": 1e-3}, **options)
         file, configuration = plan(request)
+        _narrow(file)
         preprocess("101", file.stem, configuration, processes=1)
     os.environ["nnUNet_n_proc_DA"] = "0"
     yield root
@@ -170,6 +174,16 @@ def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
         return trainer
 
     return make
+
+
+def _narrow(file: Path) -> None:
+    """Stock networks with a quarter of their channels: a step takes a tenth of the time, and nothing here depends on their number."""
+    plans = json.loads(file.read_text())
+    for configuration in plans["configurations"].values():
+        arguments = configuration.get("architecture", {}).get("arch_kwargs", {})
+        if "features_per_stage" in arguments:
+            arguments["features_per_stage"] = [channels // 4 for channels in arguments["features_per_stage"]]
+    file.write_text(json.dumps(plans, indent=4))
 
 
 def _changed_plans(name: str, changes: dict) -> str:

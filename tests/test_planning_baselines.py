@@ -26,9 +26,8 @@ def read_plans(root, name):
     return json.loads((root / "nnUNet_preprocessed" / "Dataset101_A" / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize(
-    ("preset", "planner"), [("stock", "ExperimentPlanner"), pytest.param("resenc_m", "nnUNetPlannerResEncM", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("preset", "planner"), [("stock", "ExperimentPlanner"), ("resenc_m", "nnUNetPlannerResEncM")])
 def test_stock_presets_plan_what_stock_plans(centres, monkeypatch, preset, planner):
     """Every entry of every configuration but ours, and but what our trainers do not train: cascades."""
     import nnunetv2

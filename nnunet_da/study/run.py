@@ -85,9 +85,11 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
 
 
 def _check_device(study: Study, engine: Engine) -> None:
-    """Raises UserError where jobs on GPUs would find none, where more are asked for than there are, or where a cluster's are to be guessed."""
+    """Raises UserError where jobs on GPUs would find none, where more are asked for than there are, or on a cluster to be guessed."""
     if engine.profile is not None and study.file.device == "auto":
-        raise UserError("a study on a cluster must state its 'device' (cuda or cpu), got auto, which looks at this machine: add it to the file")
+        raise UserError(
+            "a study on a cluster must state its 'device' (cuda or cpu), got auto, which looks at this machine: add it to the file"
+        )
     if engine.profile is not None or study.device != "cuda":
         return
     there = number_of_gpus()

@@ -40,6 +40,7 @@ def test_a_run_is_diagnosed(runs, tmp_path, capsys):
     assert pictures == {f"diagnosis-{name}.png" for name in ("probe", "gradients", "curves", "transfer")}
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers(runs, tmp_path, capsys):
     folders = [tmp_path / "one", tmp_path / "two"]
     texts = []

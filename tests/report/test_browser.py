@@ -36,6 +36,7 @@ def page(light, answered, compared, measured, tmp_path_factory) -> Path:
     return write_report(study, progress=False, worst=1, paper="pfdaformer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_the_window_and_fetches_nothing(browse, page, tmp_path, width, scheme):
@@ -75,6 +76,7 @@ def test_words_for_screen_readers_in_a_wide_table_widen_no_page(browse, tmp_path
     assert '"width":1280,' in found, found
 
 
+@pytest.mark.slow
 def test_a_screenshot_is_no_blank_page(browse, page, tmp_path):
     picture = tmp_path / "page.png"
     browse(page, tmp_path, "--window-size=1280,1600", f"--screenshot={picture}")

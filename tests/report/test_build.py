@@ -163,8 +163,7 @@ def test_one_case_alone_has_no_deviation(study):
     assert "nan" not in page.text.lower().replace("finance", "")
 
 
-def test_command_refuses_a_report_that_exists(light_study, capsys):
-    study = light_study
+def test_command_refuses_a_report_that_exists(study, capsys):
     assert main(["report", str(study), "--worst", "1", "-o", str(study / "other.html")]) == 0
     assert (study / "other.html").is_file()
     before = (study / "other.html").read_bytes()

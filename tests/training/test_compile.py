@@ -84,7 +84,7 @@ def test_one_graph_with_the_plain_result(name, backend):
 
 
 @pytest.mark.parametrize("backend", ["aot_eager"])
-@pytest.mark.parametrize("name", ["stock", "transunet_batch_checkpointing"])
+@pytest.mark.parametrize("name", ["stock", pytest.param("transunet_batch_checkpointing", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("place", "pooling"), [("encoder", "mean"), ("bottleneck", "class_mean"), ("output", "mean")])
 def test_one_graph_wherever_features_are_aligned(name, backend, place, pooling):
     torch._dynamo.reset()

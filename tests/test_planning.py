@@ -86,9 +86,8 @@ def test_paper_preset_is_the_paper():
     assert (settings.warmup_epochs, settings.num_epochs, settings.lr_floor, settings.seg_mix) == (38, 300, 6e-6, 0.4)
 
 
-@pytest.mark.parametrize(
-    ("name", "norm"), [("uda_small", "InstanceNorm3d"), pytest.param("uda_small_bn", "BatchNorm3d", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "norm"), [("uda_small", "InstanceNorm3d"), ("uda_small_bn", "BatchNorm3d")])
 def test_a_preset_may_fix_a_stock_network(make_centre, nnunet_folders, name, norm):
     """Nothing of it is ours: stock nnU-Net builds it from the plans, with its outputs at several resolutions."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans

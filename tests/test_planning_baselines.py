@@ -51,6 +51,7 @@ def test_stock_presets_plan_what_stock_plans(centres, monkeypatch, preset, plann
     assert ours["foreground_intensity_properties_per_channel"] == stock["foreground_intensity_properties_per_channel"]
 
 
+@pytest.mark.slow
 def test_networks_are_planned_without_a_target(centres):
     for preset, patch_size in SMALL.items():
         assert main([*PLAN, "--preset", preset, "--patch-size", *map(str, patch_size)]) == 0

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from nnunet_da.cli.main import main
 
 # a frame has the width of a phone, a headless window has not always; what was measured becomes the title
@@ -19,6 +21,7 @@ PROBE = """<!DOCTYPE html><title>waiting</title><style>body{{margin:0}}iframe{{b
 }});</script>"""
 
 
+@pytest.mark.slow
 def test_fits_the_window_and_fetches_nothing(browse, make_centre, tmp_path):
     make_centre(101, "A", cases=6, seed=1)
     make_centre(102, "B_with_quite_a_long_name_of_a_hospital", cases=6, seed=2, offset_hu=100)

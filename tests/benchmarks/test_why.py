@@ -120,6 +120,7 @@ def test_scores_inside_chance_are_set_apart(why):
     assert why.probe_table(rows) == (["arm", "domain", "age"], [["a", "0.90, 0.90", "*0.31 (0.05)*, *0.31 (0.05)*"]])
 
 
+@pytest.mark.slow
 def test_networks_are_probed_on_scans_of_both_centres(why, centres_copy, make_trainer, monkeypatch, capsys):
     """Untrained networks; sex follows brightness in neither centre, and a table of the phantom says who is who."""
     raw = centres_copy / "nnUNet_raw"

@@ -356,6 +356,7 @@ def test_semicolons_and_no_patients(raw, split, capsys):
     assert "every case counts as a patient" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_sites_plan_and_preprocess(raw, nnunet_folders, make_centre, split):
     """Real scans, from the split to both domains preprocessed; stock nnU-Net takes the folds over."""
     from nnunet_da.planning import PlanRequest, plan

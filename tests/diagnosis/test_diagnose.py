@@ -64,7 +64,9 @@ def test_source_only_is_silent(runs, capsys):
     assert set(found["domain_probe"]) == {"not_assessed", "before"}
 
 
-@pytest.mark.parametrize("case", ["absent", "other seed", "no validation", "other cases"])
+@pytest.mark.parametrize(
+    "case", ["absent", *(pytest.param(case, marks=pytest.mark.slow) for case in ("other seed", "no validation", "other cases"))]
+)
 def test_what_cannot_be_compared_raises_no_alarm(runs, edit_checkpoint, capsys, case):
     lower_dice(runs["adapted"], 0.2)
     summary = runs["source_only"] / "validation" / "summary.json"

@@ -261,9 +261,9 @@ def test_folds_of_two_trainers(make_run, tmp_path, refuses):
 def test_weights_of_another_network(make_run, tmp_path, refuses):
     run = make_run()
     plans = json.loads((run / "plans.json").read_text())
-    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"][0] = 8
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"][0] = 12
     (run / "plans.json").write_text(json.dumps(plans))
-    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "x.zip")], "encoder.stages.0", "instead of (8,)")
+    refuses(tmp_path, ["export", str(run), "-o", str(tmp_path / "x.zip")], "encoder.stages.0", "instead of (12,)")
 
 
 def test_plans_without_the_configuration(make_run, tmp_path, refuses):

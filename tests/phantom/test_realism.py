@@ -38,6 +38,7 @@ def test_shapes_must_agree():
         measure(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), (1, 1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_phantom_is_inside_the_range_of_the_real_hips():
     """The fast half of benchmarks/phantom_realism.py: medians of five phantoms on the real scans' pixels and slices."""

@@ -40,6 +40,7 @@ def test_every_case_has_overlay_and_surface_with_words(study):
     assert "from -0.8 to 0.8 mm" in shifted.pictures[1].alternative  # the prediction is one voxel of 0.8 mm off
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_said_and_the_rest_is_drawn(study):
     loaded = load_study(study)
     loaded.arms[1].cases["Centre A", "scan_0"].prediction.unlink()

@@ -146,6 +146,7 @@ def largest_difference(a: dict, b: dict) -> float:
     return max((a[key].double() - b[key].double()).abs().max().item() for key in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", ["uda", "pf"])
 def test_two_ranks_equal_one_process_after_five_steps(runs, training):
     one, (first, second) = runs.one[training], (rank[training] for rank in runs.ranks)
@@ -156,6 +157,7 @@ def test_two_ranks_equal_one_process_after_five_steps(runs, training):
     assert largest_difference(one["start"], one["network"]) > 1e-3  # it did train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", ["uda", "pf", "uneven"])
 def test_logged_numbers_are_those_of_the_joint_batch(runs, training):
     """Also where one rank has two source samples to align and the other none: 3 samples, the last one with forced foreground."""
@@ -167,6 +169,7 @@ def test_logged_numbers_are_those_of_the_joint_batch(runs, training):
             assert first[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_unseeded_ranks_stay_equal(runs):
     """They start from different weights and draw different dropout masks."""
     first, second = (rank["unseeded"] for rank in runs.ranks)
@@ -192,10 +195,12 @@ def check_heads(ranks: list[dict]) -> None:
     assert first["1.running_mean"].tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_gather_keeps_order_and_gradient_of_unequal_and_empty_ranks(runs):
     check_gather(runs.ranks, runs.job)
 
 
+@pytest.mark.slow
 def test_heads_start_like_those_of_rank_0(runs):
     check_heads(runs.ranks)
 

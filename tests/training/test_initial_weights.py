@@ -56,6 +56,7 @@ def logits(network):
     return outputs if isinstance(outputs, list) else [outputs]
 
 
+@pytest.mark.slow
 def test_from_a_stock_model_to_an_adapted_one(centres_copy, make_trainer):
     """Train stock nnU-Net, plan, preprocess, start, adapt."""
     stock = stock_trainer()

@@ -109,7 +109,7 @@ def assert_same(trainer, other):
     assert all(len(values) == RUN["num_epochs"] for values in one["curves"].values())
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "plans"), [("nnUNetTrainer_PFDAformer", TRANSUNET), ("nnUNetTrainer_UDA_SourceOnly", STOCK)])
 def test_a_crash_within_an_epoch_leaves_no_trace(begin, unbroken, monkeypatch, name, plans, workers):
     monkeypatch.setenv("nnUNet_n_proc_DA", workers)

@@ -36,7 +36,7 @@ demo: install  ## the whole job on the synthetic phantom, results in demo/
 	$(BIN)/nnunet-da demo -o demo --overwrite
 
 test: install  ## default tests
-	$(PYTEST) -n $(JOBS) --durations=25
+	$(PYTEST) -n $(JOBS) --dist worksteal --durations=25
 
 # pytest exits 5 when it found no test: fine while no test is marked slow, a failure once one is
 test-slow: install  ## tests marked slow

@@ -64,6 +64,7 @@ def test_networks_are_planned_without_a_target(centres):
     assert not (centres / "nnUNet_preprocessed" / "Dataset102_B").exists()
 
 
+@pytest.mark.slow
 def test_a_target_is_recorded_and_preprocessed_where_it_is_given(centres):
     """The arms of a study share source and target, whether a trainer opens the target or not."""
     assert main([*PLAN, "-t", "102", "--preset", "vnet_femur", "--patch-size", "16", "16", "16", "--batch-size", "1"]) == 0
@@ -136,6 +137,7 @@ def test_what_a_trainer_needs(trainer, network, target):
     assert needs_target(trainer) is target
 
 
+@pytest.mark.slow
 def test_a_rival_that_restyles_compares_no_samples(centres):
     """It takes any batch: only alignment needs two samples that are drawn alike."""
     arguments = ["-t", "102", "--preset", "stock", "-tr", "nnUNetTrainer_UDA_Fourier", "--batch-size", "2"]

@@ -128,6 +128,7 @@ def test_network_and_preprocessing_are_the_models(centres, save):
     assert settings.deep_supervision
 
 
+@pytest.mark.slow
 def test_stock_training_finds_what_it_reads_beside_the_plans(centres, save):
     (centres / "nnUNet_raw" / "Dataset101_A" / "splits_final.json").write_text('[{"train": ["A_00"], "val": ["A_01"]}]')
     folder = centres / "nnUNet_preprocessed" / "Dataset101_A"

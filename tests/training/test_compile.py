@@ -78,10 +78,7 @@ def check_compiled(network, backend, device="cpu", alignment=DEFAULT):
 @pytest.mark.parametrize("backend", ["aot_eager", inductor])
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("transunet_instance", "transunet_instance_checkpointing") else name
-        for name in NETWORKS
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name.startswith("transunet_") else name for name in NETWORKS],
 )
 def test_one_graph_with_the_plain_result(name, backend):
     torch._dynamo.reset()

@@ -9,6 +9,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,8 +70,22 @@ def nnunet_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def quick_fingerprints() -> None:
+    """nnU-Net samples 10^8 voxels for the intensities of a dataset, however small it is: some seconds and gigabytes every time."""
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+
+    begin = DatasetFingerprintExtractor.__init__
+
+    def begin_with_few(self: DatasetFingerprintExtractor, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        self.num_foreground_voxels_for_intensitystats = 10**5
+
+    DatasetFingerprintExtractor.__init__ = begin_with_few
+
+
 @pytest.fixture
-def make_centre(nnunet_folders: Path):
+def make_centre(nnunet_folders: Path, quick_fingerprints: None):
     """dataset id, name, ... -> the folder of a dataset written below a temporary nnUNet_raw."""
 
     def make(dataset_id: int, name: str, cases: int = 2, seed: int = 0, **options) -> Path:
@@ -122,7 +137,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def two_centres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def two_centres(tmp_path_factory: pytest.TempPathFactory, quick_fingerprints: None) -> Iterator[Path]:
     """Dataset101_A (labelled) and Dataset102_B (no labels), planned with a tiny TransUNet3D and with stock nnU-Net, and preprocessed."""
     from nnunet_da.planning import PlanRequest, plan
     from nnunet_da.preprocessing import preprocess

@@ -192,7 +192,7 @@ def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def _narrow(file: Path) -> None:
-    """Stock networks with a quarter of their channels: a step takes a tenth of the time, and nothing here depends on their number."""
+    """Stock networks with a quarter of their channels, for quick steps: nothing here depends on their number."""
     plans = json.loads(file.read_text())
     for configuration in plans["configurations"].values():
         arguments = configuration.get("architecture", {}).get("arch_kwargs", {})

@@ -32,14 +32,14 @@ def cards(answer: Answer) -> list[Card]:
     found = [Card("Did adaptation help?", kind, said, [answer.answer])]
     gates = answer.tables["non_inferiority"]
     gates = gates[gates["role"] == GATE]
-    unjudged = set(answer.declaration.get("margins", {})) - set(gates["metric"])
-    found += [Card("Was the source kept?", *_source_said(list(gates["verdict"]), bool(unjudged)), answer.source)] if len(gates) else []
+    unjudged = set(answer.declaration.get("margins", {})) - set(gates["metric"])  # margins of metrics without values
+    verdicts = [*gates["verdict"], *("not estimable" for _ in unjudged)]
+    found += [Card("Was the source kept?", *_source_said(verdicts), answer.source)] if len(gates) else []
     return found + ([Card("How much of the gap was closed?", *_gap_said(answer), answer.gap)] if answer.gap else [])
 
 
-def _source_said(verdicts: Sequence[str], unjudged: bool) -> tuple[str, str]:
-    """Kind and words; `unjudged` where some declared margin has no values."""
-    if all(verdict == "non-inferior" for verdict in verdicts) and not unjudged:
+def _source_said(verdicts: Sequence[str]) -> tuple[str, str]:
+    if all(verdict == "non-inferior" for verdict in verdicts):
         return "better", "Yes, within the margin"
     if "inferior" in verdicts:
         return "worse", "No"

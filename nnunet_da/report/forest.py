@@ -44,7 +44,7 @@ def _forest(study: Study, answer: Answer, rows: pd.DataFrame, margin: float | No
         for position, row in enumerate(rows.to_dict("records")):
             _arm(axes, position, row, factor)
         _frame(axes, rows, metric, margin and -direction(metric) * margin * factor)
-        axes.set_xlabel(textwrap.fill(f"{metric_title(metric, unit)}, difference to {baseline}", 46))
+        figure.supxlabel(textwrap.fill(f"{metric_title(metric, unit)}, difference to {baseline}", 52), fontsize=10)  # axes are too narrow
         figure.suptitle("\n".join(textwrap.wrap(place(study, domain, answer.label), 46)), fontsize=10)
         alternative = f"Difference to {baseline} of {metric_title(metric, unit)} in {domain}. " + " ".join(
             map(_words, rows.to_dict("records"))

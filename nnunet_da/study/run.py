@@ -90,6 +90,8 @@ def _check_device(study: Study, engine: Engine) -> None:
         raise UserError(
             "a study on a cluster must state its 'device' (cuda or cpu), got auto, which looks at this machine: add it to the file"
         )
+    if engine.gpus is not None and study.device != "cuda":
+        raise UserError(f"--gpus is for a study that trains on GPUs, this one trains on {study.device}: leave it out or set 'device: cuda'")
     if engine.profile is not None or study.device != "cuda":
         return
     there = number_of_gpus()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,12 @@ def test_gpus_that_are_not_there_are_refused(run, layout, monkeypatch, there, op
     assert not layout.folder.exists()
 
 
+def test_gpus_for_a_study_on_the_cpu_are_refused(run, layout):
+    with pytest.raises(UserError, match="this one trains on cpu"):
+        run([], gpus=2)
+    assert not layout.folder.exists()
+
+
 def test_a_cluster_is_not_guessed_from_the_machine_of_the_command(run, layout):
     with pytest.raises(UserError, match="must state its 'device'"):
         run([], changes={"device": "auto"}, profile="slurm")
@@ -97,9 +104,10 @@ def test_two_arms_run_on_two_gpus_at_the_same_time(run, layout, monkeypatch):
     monkeypatch.setattr(
         engine, "resources", lambda study, kind, cores: {"threads": 1, "gpu": int(kind == "train"), "mem_mb": 1, "runtime": 1}
     )
+    monkeypatch.setattr(engine, "number_of_gpus", lambda: 2)
     jobs = [Job(f"train/{name}.x", [], [python("import time; time.sleep(2)")], name, "x") for name in "ab"]
     for gpus, overlaps in ((2, True), (1, False)):
-        run(jobs, gpus=gpus, overwrite=True)
+        run(jobs, changes={"device": "cuda"}, gpus=gpus, overwrite=True)
         one, other = (read_record(layout.record(job.name)) for job in jobs)
         assert (one.started < other.ended and other.started < one.ended) is overlaps
         assert {one.gpu, other.gpu} == ({0, 1} if overlaps else {0})
@@ -124,6 +132,28 @@ def test_results_of_other_settings_are_never_mixed(run, layout, content):
     assert mark.read_bytes() == before
     run(jobs, changes={"settings": {"num_epochs": 4, "iterations_per_epoch": 2}}, overwrite=True)
     assert json.loads(layout.study.read_text())["file"]["settings"]["num_epochs"] == 4
+
+
+def test_a_stop_while_a_folder_is_emptied_harms_nothing(run, layout, monkeypatch):
+    """No record outlives what it records, and the settings are there to be compared until the last."""
+    jobs, remove = [Job("train/a.x", [], [python("pass")], "a", "x")], shutil.rmtree
+    run(jobs)
+
+    def stopped(folder, **options):
+        if Path(folder) == layout.models:
+            raise KeyboardInterrupt
+        remove(folder, **options)
+
+    other = {"settings": {"num_epochs": 4, "iterations_per_epoch": 2}}
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.shutil, "rmtree", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(jobs, changes=other, overwrite=True)
+    assert statuses(layout, ["train/a.x", "report/report"]) == {"train/a.x": None, "report/report": None}
+    with pytest.raises(UserError, match="results of other settings"):
+        run(jobs, changes=other)
+    run(jobs)
+    assert statuses(layout, ["train/a.x", "report/report"]) == {"train/a.x": "done", "report/report": "done"}
 
 
 def test_an_added_run_does_not_repeat_the_others(run, layout, tmp_path):

@@ -9,8 +9,8 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import few_voxels
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -72,16 +72,8 @@ def nnunet_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def quick_fingerprints() -> None:
-    """nnU-Net samples 10^8 voxels for the intensities of a dataset, however small it is: some seconds and gigabytes every time."""
-    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
-
-    begin = DatasetFingerprintExtractor.__init__
-
-    def begin_with_few(self: DatasetFingerprintExtractor, *arguments: Any, **options: Any) -> None:
-        begin(self, *arguments, **options)
-        self.num_foreground_voxels_for_intensitystats = 10**5
-
-    DatasetFingerprintExtractor.__init__ = begin_with_few
+    """Fingerprints of few voxels from now on."""
+    few_voxels.sample_few()
 
 
 @pytest.fixture

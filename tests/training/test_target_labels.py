@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm_processes
 
 from nnunet_da import paths
 
@@ -14,13 +15,15 @@ import os, sys
 log = os.open(os.environ["AUDIT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 def audit(event, arguments):
     if event in ("open", "os.listdir", "os.scandir", "glob.glob") and "labelsTr" in str(arguments[0]):
-        os.write(log, f"{event} {arguments[0]}\\n".encode())
+        os.write(log, f"{os.getpid()} {event} {arguments[0]}\\n".encode())
 sys.addaudithook(audit)
 """
 RUN = """
-import sys
+import few_voxels, warm_processes
 from nnunet_da.cli.main import main
 if __name__ == "__main__":
+    few_voxels.sample_few()
+    warm_processes.take_the_place_of_spawned()  # their server runs the hook too
     assert main(["plan", "-d", "101", "-t", "102", "--preset", "pf_daformer_demo", "--patch-size", "16", "16", "16",
                  "--spacing", "2.5", "2", "2", "--set", "num_epochs=1", "--set", "iterations_per_epoch=2"]) == 0
     assert main(["preprocess", "-d", "101", "-p", "PFDAformerDemoPlans", "--processes", "2"]) == 0
@@ -45,7 +48,7 @@ def test_target_labels_are_never_opened(make_centre, nnunet_folders, tmp_path):
     log = tmp_path / "audit.log"
     environment = {
         **os.environ,
-        "PYTHONPATH": str(hook),
+        "PYTHONPATH": f"{hook}{os.pathsep}{Path(warm_processes.__file__).parent}",
         "AUDIT_LOG": str(log),
         "nnUNet_extTrainer": str(paths.trainers_dir()),
         "nnUNet_n_proc_DA": "1",
@@ -58,13 +61,24 @@ def test_target_labels_are_never_opened(make_centre, nnunet_folders, tmp_path):
 
 
 def test_the_audit_would_see_a_label(tmp_path):
-    """The hook above is not blind: listing a labelsTr folder is noticed."""
+    """The hook above is not blind: listing a labelsTr folder is noticed, in a worker process too."""
     (tmp_path / "Dataset102_B" / "labelsTr").mkdir(parents=True)
     (tmp_path / "sitecustomize.py").write_text(AUDIT)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "AUDIT_LOG": str(tmp_path / "log")}
-    code = f"import os; os.listdir({str(tmp_path / 'Dataset102_B' / 'labelsTr')!r})"
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-    assert "Dataset102_B" in Path(tmp_path / "log").read_text()
+    (tmp_path / "run.py").write_text(f"""
+import multiprocessing, os, warm_processes
+if __name__ == "__main__":
+    folder = {str(tmp_path / "Dataset102_B" / "labelsTr")!r}
+    os.listdir(folder)
+    warm_processes.take_the_place_of_spawned()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(os.listdir, [folder])
+""")
+    path = f"{tmp_path}{os.pathsep}{Path(warm_processes.__file__).parent}"
+    environment = {**os.environ, "PYTHONPATH": path, "AUDIT_LOG": str(tmp_path / "log")}
+    subprocess.run([sys.executable, tmp_path / "run.py"], env=environment, check=True)
+    seen = [line.split() for line in Path(tmp_path / "log").read_text().splitlines()]
+    assert all("Dataset102_B" in path for _, _, path in seen)
+    assert len({process for process, _, _ in seen}) == 2
 
 
 @pytest.mark.parametrize("folder", ["adaptation", "losses", "networks", "training"])

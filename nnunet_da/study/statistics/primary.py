@@ -29,6 +29,8 @@ class Primary:
         reason: why it cannot be told, "" where it can.
         estimate: decides, see `crossed`.
         boot_low, boot_high: two-level bootstrap, runs and cases drawn anew; too narrow with few runs.
+        by_seed: the same with the runs of one seed paired, which start from the same weights; None where folds are paired. It does not
+            decide.
         low_cases, high_cases: over cases alone, given these trained models.
         n_left_out: cases in which some run has no value.
     """
@@ -45,6 +47,7 @@ class Primary:
     mean_baseline: float
     mean_arm: float
     estimate: Estimate
+    by_seed: Estimate | None
     boot_low: float
     boot_high: float
     low_cases: float
@@ -91,6 +94,7 @@ def answer_primary(values: StudyValues, declaration: Declaration, label: str, *,
         mean_baseline=float(baseline.mean()) if baseline.size else UNDEFINED,
         mean_arm=float(method.mean()) if method.size else UNDEFINED,
         estimate=estimate,
+        by_seed=None if cube.paired else difference(baseline, method, paired=True, alpha=declaration.alpha),
         boot_low=low,
         boot_high=high,
         low_cases=low_cases,

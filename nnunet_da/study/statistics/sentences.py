@@ -63,9 +63,12 @@ def primary_sentence(answer: StudyAnswer) -> str:
 
 
 def supporting_sentences(answer: StudyAnswer) -> list[str]:
-    """Bootstrap, ranks, mixed model and failures of the primary contrast."""
+    """Pairs of seeds, bootstrap, ranks, mixed model and failures of the primary contrast."""
     primary = answer.primary
-    return [] if primary is None else [text for text in (_bootstrap(primary), _ranks(primary), _mixed(primary), _failed(primary)) if text]
+    if primary is None:
+        return []
+    found = (_by_seed(primary, answer.declaration), _bootstrap(primary), _ranks(primary), _mixed(primary), _failed(primary))
+    return [text for text in found if text]
 
 
 def source_sentences(answer: StudyAnswer) -> list[str]:
@@ -123,6 +126,14 @@ def _size_words(primary: Primary) -> str:
     best = max(primary.direction * primary.estimate.low, primary.direction * primary.estimate.high)
     small = primary.kind == HELPED and best < primary.least_gain
     return f", but by less than {gain}, the least that would matter" if small else ""
+
+
+def _by_seed(primary: Primary, declaration: Declaration) -> str:
+    paired, unit = primary.by_seed, primary.unit
+    if paired is None or not np.isfinite(paired.low):
+        return ""
+    within = f"{level(declaration)} interval {bounds(paired.low, paired.high, unit)}, {p_words(paired.p)}"
+    return f"Trainings of one seed paired, for they start from the same weights: {within} (it does not decide)."
 
 
 def _bootstrap(primary: Primary) -> str:

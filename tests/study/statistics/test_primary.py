@@ -52,6 +52,22 @@ def test_finds_a_gain_that_is_there(make_values, declaration):
     assert found.failures.failed_method == 0
 
 
+def test_seeds_with_much_in_common_are_seen_beside_the_estimate(make_values, declaration):
+    values = make_values()
+    common = values["seed"].astype(int).map({0: 0.0, 1: 1.0, 2: 2.0})  # in every arm
+    values.loc[values["metric"] == "asd_mm", "value"] += common
+    found = answer_primary(read_values(values, declaration), declaration, "1", resamples=200)
+    assert found.by_seed.value == pytest.approx(found.estimate.value)
+    assert found.estimate.low < 0 < found.estimate.high  # it takes the scatter of the seeds for that of each arm
+    assert found.by_seed.high < 0
+    assert found.kind == "cannot tell"
+
+
+def test_folds_are_paired_anyway(make_values, declaration):
+    values = make_values().rename(columns={"seed": "fold", "fold": "seed"})
+    assert answer_primary(read_values(values, declaration), declaration, "1", resamples=200).by_seed is None
+
+
 def test_the_bootstrap_is_that_of_compare(make_values, declaration):
     values = read_values(make_values(), declaration)
     found = answer_primary(values, declaration, "1", resamples=500, seed=3)

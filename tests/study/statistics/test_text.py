@@ -29,7 +29,16 @@ def test_other_answers(analysed, grl, seeds, opening):
 
 def test_the_text_holds_every_part_and_fits_a_terminal(analysed):
     text = answer_text(analysed(failed=("grl",)))
-    for part in ("# The study's answer", "## Source", "## Gap closed", "## Failed segmentations", "## Arms", "Mixed model", "By ranks"):
+    for part in (
+        "# The study's answer",
+        "Trainings of one seed paired",
+        "## Source",
+        "## Gap closed",
+        "## Failed segmentations",
+        "## Arms",
+        "Mixed model",
+        "By ranks",
+    ):
         assert part in text
     assert "grl 3, zero_weight 0 of 24; exact McNemar over all p = 0.250, each case once p = 1.000" in text.replace("\n  ", " ")
     assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 120

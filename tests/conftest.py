@@ -17,6 +17,7 @@ import SimpleITK as sitk
 import warm_processes
 
 warm_processes.take_the_place_of_spawned()  # before anything asks for a context
+os.environ.setdefault("nnUNet_def_n_proc", "1")  # stock makes 8 processes even to list files, read when it is imported
 
 SHAPE = (20, 28, 28)
 
@@ -163,14 +164,16 @@ def two_centres(tmp_path_factory: pytest.TempPathFactory, quick_fingerprints: No
 
 @pytest.fixture
 def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
-    """name, plans, settings to change -> an initialised trainer, found by stock nnU-Net's own look-up."""
+    """name, plans, settings to change -> an initialised trainer, found by stock nnU-Net's own look-up; it plots no progress."""
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
+    from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
     from nnunet_da import paths
 
     torch.set_num_threads(1)
     monkeypatch.setenv("nnUNet_extTrainer", str(paths.trainers_dir()))
+    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda logger, folder: None)  # takes longer than an epoch of these
 
     def make(name: str, plans: str, initialize: bool = True, fold: int = 0, resume: bool = False, **changes):
         if changes:

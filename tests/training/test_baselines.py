@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.intensity.brightness import BrightnessAdditiveTransform
-from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from torch.testing import assert_close
@@ -168,7 +167,6 @@ def test_alignment_works_on_the_baselines_networks(make_baseline, plans):
 def test_a_run_resumes_to_the_same_weights_and_opens_no_target(make_baseline, monkeypatch, tmp_path, name, plans):
     """One epoch, another trainer for the second one: the same weights as without the stop. Opened files are watched."""
     OPENED.clear()
-    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda logger, folder: None)  # takes longer than an epoch of these
     watch_files()
 
     def run(results, epochs, resume=False):

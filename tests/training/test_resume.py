@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from nnunet_da.errors import UserError
 
@@ -20,7 +19,6 @@ RUN = {"num_epochs": 3, "iterations_per_epoch": 3, "val_iterations_per_epoch": 2
 def begin(make_trainer, tmp_path, monkeypatch):
     """A trainer as `nnUNetv2_train` makes it, with results in a folder of this test; with `resume` as `--c` does."""
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
-    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda logger, folder: None)  # takes longer than an epoch of these
 
     def make(name="nnUNetTrainer_PFDAformer", plans=TRANSUNET, resume=False, **changes):
         from nnunetv2.run.run_training import maybe_load_checkpoint

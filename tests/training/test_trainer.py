@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from nnunet_da.errors import UserError
 
 TRANSUNET, STOCK = "PFDAformerDemoPlans", "UDAPlans"
+PLOT = LocalLogger.plot_progress_png
 GRL_MMD_CURVES = {"loss_seg", "loss_adv", "loss_mmd", "gradient_seg", "gradient_adv", "gradient_mmd", "domain_accuracy", "grl_strength"}
 
 
@@ -30,7 +32,8 @@ def read_curves(trainer):
     return {term: [float(row["value"]) for row in rows if row["term"] == term] for term in {row["term"] for row in rows}}
 
 
-def test_training_logs_every_term_once_per_epoch(train):
+def test_training_logs_every_term_once_per_epoch(train, monkeypatch):
+    monkeypatch.setattr(LocalLogger, "plot_progress_png", PLOT)
     trainer = train("nnUNetTrainer_PFDAformer", TRANSUNET)
     curves = read_curves(trainer)
     assert set(curves) >= GRL_MMD_CURVES | {"train_losses", "val_losses", "mean_fg_dice", "lrs"}

@@ -77,8 +77,12 @@ def _frame(axes: Axes, rows: pd.DataFrame, metric: str, margin: float | None) ->
         axes.axvline(margin, color="#B42318", linewidth=1.2, linestyle="--", zorder=1)
     axes.set_xlim(low, high)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [textwrap.shorten(arm, 24, placeholder="…") for arm in rows["arm"]])
+    axes.set_yticks(range(len(rows)), [_in_two_lines(arm) for arm in rows["arm"]], linespacing=0.95)
     axes.grid(axis="y", visible=False)
+
+
+def _in_two_lines(arm: str) -> str:
+    return "\n".join(textwrap.wrap(arm, 24, max_lines=2, placeholder="…"))
 
 
 def _caption(answer: Answer, metric: str, margin: float | None) -> str:

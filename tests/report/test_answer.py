@@ -168,6 +168,14 @@ def test_forest_of_one_training_says_that_it_is_over_cases(answered, bare_study)
     assert next(row for _, row in contrasts.rows).cells[1].warn == "cases alone"
 
 
+def test_long_names_stay_apart_in_a_forest(answered, bare_study):
+    answered(bare_study, arms=ASD | {"trial of alignment early in the encoder": 2.0, "trial of alignment at the output": 2.0})
+    loaded = load_study(bare_study)
+    drawn = forest_plots(loaded, loaded.answer)[0].svg.decode()
+    assert "the encoder" in drawn
+    assert "the output" in drawn
+
+
 def test_the_page_begins_with_the_answer(study):
     (study / "report.json").unlink()
     page = write_report(study, progress=False, worst=0).read_text(encoding="utf-8")

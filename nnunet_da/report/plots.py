@@ -147,8 +147,9 @@ def _tick_text(arm: str, values: pd.Series) -> str:
 
 
 def _curve_plot(study: Study, term: str) -> Picture:
+    named = sum((arm.curves["term"] == term).any() for arm in study.arms)
     with style():
-        figure = Figure(figsize=(3.6, 2.9), layout="constrained")
+        figure = Figure(figsize=(3.6, 2.5 + 0.19 * named), layout="constrained")  # a line of the legend for each
         axes = figure.add_subplot()
         described = []
         for position, arm in enumerate(study.arms):
@@ -161,7 +162,7 @@ def _curve_plot(study: Study, term: str) -> Picture:
                     color=ARM_COLOURS[position % len(ARM_COLOURS)],
                     linestyle=ARM_LINES[position % len(ARM_LINES)],
                     linewidth=1.6,
-                    label=textwrap.shorten(arm.name, 34, placeholder="…") if run == 0 else None,
+                    label=textwrap.shorten(arm.name, 38, placeholder="…") if run == 0 else None,
                     marker="o" if len(curve) == 1 else None,
                 )
                 described.append(f"{arm.name}: {curve['value'].iloc[0]:.3g} to {curve['value'].iloc[-1]:.3g}")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from nnunet_da.report.pictures import file_name
@@ -39,6 +41,12 @@ def test_one_curve_per_term_with_start_and_end(study):
     pictures = curve_plots(load_study(study))
     assert [picture.name for picture in pictures] == ["curve-train_loss", "curve-mmd"]
     assert "Source only: 1 to 0.25" in pictures[0].alternative
+
+
+def test_curves_have_room_beside_the_names_of_many_arms(study):
+    loaded = load_study(study)
+    few, many = (replace(loaded, arms=loaded.arms[:1] * times) for times in (1, 16))
+    assert curve_plots(many)[0].height > 2 * curve_plots(few)[0].height  # and matplotlib does not warn of no room, an error here
 
 
 def test_file_names_hold_no_special_signs():

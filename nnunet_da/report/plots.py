@@ -79,7 +79,7 @@ def _limits(arrays: Sequence[np.ndarray], unit: str) -> tuple[float, float] | No
 def _metric_plot(table: pd.DataFrame, place: str, title: str, name: str, limits: tuple[float, float] | None, tick_lines: int) -> Picture:
     """One plot; `tick_lines` keeps room for the longest text below an axis, so that plots side by side are equally high."""
     with style():
-        figure = Figure(figsize=(max(3.5, 0.95 * table.shape[1] + 0.9), 3.1), layout="constrained")
+        figure = Figure(figsize=(max(3.5, 1.02 * table.shape[1] + 0.9), 3.1), layout="constrained")
         axes = figure.add_subplot()
         if len(table) <= LINKED_CASES:
             beside = [-0.24 if _has_cloud(table[arm]) else 0.0 for arm in table]
@@ -143,7 +143,7 @@ def _even_jitter(n: int) -> np.ndarray:
 
 def _tick_text(arm: str, values: pd.Series) -> str:
     undefined = int(values.isna().sum())
-    return textwrap.fill(arm, 16) + (f"\n({undefined} undefined)" if undefined else "")
+    return textwrap.fill(arm, 13) + (f"\n({undefined} undefined)" if undefined else "")
 
 
 def _curve_plot(study: Study, term: str) -> Picture:

@@ -13,6 +13,7 @@ from nnunet_da.study.layout import Layout
 from nnunet_da.study.records import Record, read_record
 
 EPOCH = re.compile(rb"Epoch (\d+)\s*$", re.MULTILINE)
+VALIDATION = re.compile(rb"Mean Validation Dice:\s+(\d\S*)")
 SHOWN = ("train", "adapt", "predict", "evaluate", "radiomics")
 TAIL_BYTES = 4000
 MARKS = {"done": "done", "failed": "FAILED", "skipped": "skipped"}
@@ -45,7 +46,7 @@ class Progress:
         for name, record in sorted(ended.items(), key=lambda item: (item[1].ended, item[0])):
             self.records[name] = record
             if record.status != "skipped":  # the failure before it says it
-                self.console.print(f"[{len(self.records)}/{len(self.jobs)}] {line(record)}", markup=False)
+                self.console.print(f"[{len(self.records)}/{len(self.jobs)}] {line(record)}{self._dice(record)}", markup=False)
         if self._live is not None:
             self._live.update(self.table(), refresh=True)
 
@@ -80,12 +81,28 @@ class Progress:
         return ", ".join([text, *bad, *running])
 
     def _epoch(self, job: Job) -> str:
-        """Where a training stands, from the end of its log."""
-        with self.layout.log(job.name).open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - TAIL_BYTES))
-            found = EPOCH.findall(stream.read())
+        """Where a training stands."""
+        found = EPOCH.findall(self._end_of_log(job.name))
         return f"epoch {int(found[-1])}" if found else "running"
+
+    def _dice(self, record: Record) -> str:
+        """Words for the Dice with which nnU-Net's training ended: whether it learnt anything is known long before the study ends."""
+        if record.status != "done" or not record.job.startswith("train/"):
+            return ""
+        found = VALIDATION.findall(self._end_of_log(record.job))
+        if not found:
+            return ""
+        dice = float(found[-1])
+        return f", validation Dice {dice:.3f}" + ("" if dice > 0 else ": IT FOUND NOTHING, train longer")
+
+    def _end_of_log(self, job: str) -> bytes:
+        try:
+            with self.layout.log(job).open("rb") as stream:
+                stream.seek(0, 2)
+                stream.seek(max(0, stream.tell() - TAIL_BYTES))
+                return stream.read()
+        except FileNotFoundError:
+            return b""
 
 
 def line(record: Record) -> str:

@@ -36,6 +36,27 @@ def test_ended_jobs_are_printed_once_in_the_order_of_their_ends(progress, capsys
     assert lines == ["[1/4] train a x: FAILED: no", "[3/4] train b x: done in 0 s, 0 MB"]
 
 
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("2026: Mean Validation Dice:  0.92345\n", ", validation Dice 0.923"),
+        (
+            "2026: Mean Validation Dice:  0.5\nagain\n2026: Mean Validation Dice:  0.0\n",
+            ", validation Dice 0.000: IT FOUND NOTHING, train longer",
+        ),
+        ("2026: Mean Validation Dice:  nan\n", ""),  # no case had anything to find
+        ("no validation", ""),
+    ],
+)
+def test_a_training_says_what_it_learnt(progress, capsys, log, words):
+    layout, shown = progress
+    layout.log("train/a.x").parent.mkdir(parents=True)
+    layout.log("train/a.x").write_text(log)
+    Record("train/a.x", "done").write(layout.record("train/a.x"))
+    shown.update()
+    assert capsys.readouterr().out == f"[1/4] train a x: done in 0 s, 0 MB{words}\n"
+
+
 def test_the_table_shows_arms_by_kinds_with_the_epoch_of_what_runs(progress):
     layout, shown = progress
     layout.log("train/a.x").parent.mkdir(parents=True)

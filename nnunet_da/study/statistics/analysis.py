@@ -6,11 +6,12 @@ import pandas as pd
 
 from nnunet_da.study.statistics.arms import ARM_COLUMNS, FAILURE_COLUMNS, GAP_COLUMNS, arm_rows, failure_rows, gap_rows, table
 from nnunet_da.study.statistics.contrasts import CONTRAST_COLUMNS, NON_INFERIORITY_COLUMNS, contrast_rows, in_order, non_inferiority_rows
-from nnunet_da.study.statistics.declaration import SOURCE_ONLY, ZERO_WEIGHT, Declaration
+from nnunet_da.study.statistics.declaration import ORACLE, SOURCE_ONLY, ZERO_WEIGHT, Declaration
 from nnunet_da.study.statistics.primary import Primary, answer_primary
 from nnunet_da.study.statistics.values import Incomplete, StudyValues, read_values
 
 FEW_RUNS, FEW_CASES = 5, 20
+HARDLY_ANYTHING = 0.05  # Dice
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,27 @@ def analyse(values: pd.DataFrame, declaration: Declaration, *, resamples: int = 
         table(failure_rows(found, declaration), FAILURE_COLUMNS),
         arms,
         found.incomplete,
-        tuple([*_of_design(found, declaration, label), *_of_runs(found, primary), *_of_margins(margins, declaration)]),
+        tuple(
+            [
+                *_of_learning(arms, declaration, label),
+                *_of_design(found, declaration, label),
+                *_of_runs(found, primary),
+                *_of_margins(margins, declaration),
+            ]
+        ),
         resamples,
         seed,
     )
+
+
+def _of_learning(arms: pd.DataFrame, declaration: Declaration, label: str) -> list[str]:
+    """Arms that do not even segment the source, where most train; the oracle does not."""
+    place = (arms["domain"] == declaration.source) & (arms["label"] == label) & (arms["arm"] != ORACLE)
+    lost = arms[place & (arms["metric"] == "dice") & (arms["mean"] < HARDLY_ANYTHING)]["arm"]
+    words = (
+        f"on the source itself {', '.join(lost)} found hardly anything (mean Dice below {HARDLY_ANYTHING:g}): train longer before comparing"
+    )
+    return [words] if len(lost) else []
 
 
 def _of_design(values: StudyValues, declaration: Declaration, label: str) -> list[str]:

@@ -28,6 +28,14 @@ def test_arms_hold_means_and_both_scatters(make_values, declaration):
     assert found["run_means"] == " ".join(f"{mean:.6g}" for mean in wide.mean(axis=1))
 
 
+def test_arms_that_learnt_nothing_are_named_first(make_values, declaration, analysed):
+    values = make_values()
+    values.loc[values["arm"].isin(["grl", "oracle"]) & (values["domain"] == "A") & (values["metric"] == "dice"), "value"] = 0.0
+    warning = analyse(values, declaration, resamples=200).warnings[0]
+    assert warning.startswith("on the source itself grl found hardly anything")  # the oracle does not train on it
+    assert "hardly anything" not in said(analysed())
+
+
 def test_a_single_seed_gives_numbers_and_no_test(analysed):
     answer = analysed(seeds=1)
     assert answer.primary.kind == "cannot tell"

@@ -228,16 +228,8 @@ def test_checkpointing_saves_less_for_the_backward_pass():
     assert saved_elements(small(activation_checkpointing=True)) < 0.35 * saved_elements(small())
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        *(
-            pytest.param(change, marks=pytest.mark.slow)
-            for change in ({"norm": "instance"}, {"activation_checkpointing": True}, {"skip_source": "pooled"})
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"norm": "instance"}, {"activation_checkpointing": True}, {"skip_source": "pooled"}])
 def test_compiles_without_a_graph_break(changes):
     network = small(dropout=0.0, **changes).double()
     before = {name: value.clone() for name, value in network.state_dict().items()}

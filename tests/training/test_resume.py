@@ -108,7 +108,10 @@ def assert_same(trainer, other):
 
 
 @pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "plans"), [("nnUNetTrainer_PFDAformer", TRANSUNET), ("nnUNetTrainer_UDA_SourceOnly", STOCK)])
+@pytest.mark.parametrize(
+    ("name", "plans"),
+    [pytest.param("nnUNetTrainer_PFDAformer", TRANSUNET, marks=pytest.mark.slow), ("nnUNetTrainer_UDA_SourceOnly", STOCK)],
+)
 def test_a_crash_within_an_epoch_leaves_no_trace(begin, unbroken, monkeypatch, name, plans, workers):
     monkeypatch.setenv("nnUNet_n_proc_DA", workers)
     with pytest.raises(KeyboardInterrupt):

@@ -142,6 +142,7 @@ def _even_jitter(n: int) -> np.ndarray:
 
 
 def _tick_text(arm: str, values: pd.Series) -> str:
+    """In lines as wide as the 1.02 inches that each arm has."""
     undefined = int(values.isna().sum())
     return textwrap.fill(arm, 13) + (f"\n({undefined} undefined)" if undefined else "")
 

@@ -1,4 +1,7 @@
+import inspect
+
 import pytest
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_da.study.jobs import Job
 from nnunet_da.study.layout import Layout
@@ -55,6 +58,11 @@ def test_a_training_says_what_it_learnt(progress, capsys, log, words):
     Record("train/a.x", "done").write(layout.record("train/a.x"))
     shown.update()
     assert capsys.readouterr().out == f"[1/4] train a x: done in 0 s, 0 MB{words}\n"
+
+
+def test_nnunet_still_writes_what_is_read_of_its_logs():
+    assert "Mean Validation Dice: " in inspect.getsource(nnUNetTrainer.perform_actual_validation)
+    assert "Epoch {self.current_epoch}" in inspect.getsource(nnUNetTrainer.on_train_epoch_start)
 
 
 def test_the_table_shows_arms_by_kinds_with_the_epoch_of_what_runs(progress):

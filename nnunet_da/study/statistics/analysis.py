@@ -71,13 +71,11 @@ def analyse(values: pd.DataFrame, declaration: Declaration, *, resamples: int = 
         table(failure_rows(found, declaration), FAILURE_COLUMNS),
         arms,
         found.incomplete,
-        tuple(
-            [
-                *_of_learning(arms, declaration, label),
-                *_of_design(found, declaration, label),
-                *_of_runs(found, primary),
-                *_of_margins(margins, declaration),
-            ]
+        (
+            *_of_learning(arms, declaration, label),
+            *_of_design(found, declaration, label),
+            *_of_runs(found, primary),
+            *_of_margins(margins, declaration),
         ),
         resamples,
         seed,
@@ -88,10 +86,9 @@ def _of_learning(arms: pd.DataFrame, declaration: Declaration, label: str) -> li
     """Arms that do not even segment the source, where most train; the oracle does not."""
     place = (arms["domain"] == declaration.source) & (arms["label"] == label) & (arms["arm"] != ORACLE)
     lost = arms[place & (arms["metric"] == "dice") & (arms["mean"] < HARDLY_ANYTHING)]["arm"]
-    words = (
-        f"on the source itself {', '.join(lost)} found hardly anything (mean Dice below {HARDLY_ANYTHING:g}): train longer before comparing"
-    )
-    return [words] if len(lost) else []
+    if lost.empty:
+        return []
+    return [f"on the source itself {', '.join(lost)} found hardly anything (mean Dice below {HARDLY_ANYTHING:g}): train longer first"]
 
 
 def _of_design(values: StudyValues, declaration: Declaration, label: str) -> list[str]:

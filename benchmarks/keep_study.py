@@ -1,4 +1,4 @@
-"""Keep what a study found, without its scans and models: answer, tables, forest plots, cost, and the scores of every trained model.
+"""Keep what a study found without its scans and models: answer, tables, plots, cost, every model's scores and what its terms did.
 
 usage: python benchmarks/keep_study.py STUDY_FOLDER --output benchmarks/results/NAME
 """
@@ -8,10 +8,12 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from nnunet_da.datasets import read_json
+from nnunet_da.diagnosis.gradients import gradient_shares, read_curves
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.metric_files import read_metrics
 from nnunet_da.outputs import versions_of, write_whole
@@ -43,13 +45,15 @@ def keep(study: Path, output: Path) -> None:
     described = read_json(study / "study.json", f"{study} must be the folder of a study")
     if not (study / "results" / "study_answer.json").is_file():
         raise UserError(f"{study} has no answer yet: let `nnunet-da study` end first")
+    pictures, scored, acted = plots(study / "results"), scores(study), terms(study, described["runs"])  # whatever fails, fails here
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    for file in (study / "results").glob("study_*"):
+    for file in [*(study / "results").glob("study_*"), *(study / "results" / "tables").glob("paper_table*.md")]:
         shutil.copyfile(file, output / file.name)
-    for picture in plots(study / "results"):
+    for picture in pictures:
         (output / f"{picture.name}.png").write_bytes(picture.png)
-    scores(study).to_csv(output / "scores.csv", index=False, lineterminator="\n", float_format="%.5g")
+    scored.to_csv(output / "scores.csv", index=False, lineterminator="\n", float_format="%.5g")
+    acted.to_csv(output / "terms.csv", index=False, lineterminator="\n", float_format="%.4g")
     file = described["file"]
     content = {
         "study": file["name"],
@@ -81,6 +85,23 @@ def scores(study: Path) -> pd.DataFrame:
         kept = table[table["metric"].isin(METRICS)]
         tables.append(kept[["domain", "case", "label", "metric", "value"]].assign(arm=arm, seed=seed, fold=fold))
     return pd.concat(tables)[["arm", "seed", "fold", "domain", "case", "label", "metric", "value"]]
+
+
+def terms(study: Path, runs: list[dict[str, Any]]) -> pd.DataFrame:
+    """Per trained model, over the second half of its training: each term's gradient, and how well the classifier told the domains."""
+    rows = []
+    for run in runs:
+        file = study / run["trained"] / "curves.csv"
+        if not file.is_file():
+            continue  # AdaBN trains nothing, a failed training may have left none
+        curves = read_curves(file)
+        accuracy = curves[(curves["term"] == "domain_accuracy") & (curves["epoch"] >= (curves["epoch"].max() + 1) // 2)]["value"].mean()
+        keys = {name: run[name] for name in ("arm", "seed", "fold")}
+        rows += [
+            {**keys, "term": share.term, "gradient": share.norm, "times_supervised": share.ratio, "domain_accuracy": accuracy}
+            for share in gradient_shares(curves)
+        ]
+    return pd.DataFrame(rows, columns=["arm", "seed", "fold", "term", "gradient", "times_supervised", "domain_accuracy"])
 
 
 if __name__ == "__main__":

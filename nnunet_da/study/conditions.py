@@ -12,7 +12,9 @@ from nnunet_da.study.arms import Arm
 from nnunet_da.study.layout import Layout, Run
 from nnunet_da.study.study import Study
 
-COMMON = ("mirror_axes", "oversample_foreground_percent", "num_epochs", "iterations_per_epoch", "seed")  # settings that all arms share
+AUGMENTATION = ("mirror_axes", "oversample_foreground_percent")
+OPTIMISER = ("initial_lr", "weight_decay", "warmup_epochs", "lr_floor", "clip_grad_norm", "deep_supervision")
+COMMON = (*AUGMENTATION, *OPTIMISER, "num_epochs", "iterations_per_epoch", "seed", "init_checkpoint")  # settings that all arms share
 OWN = ("dataset_name", "original_median_spacing_after_transp", "original_median_shape_after_transp")
 
 
@@ -29,8 +31,8 @@ def check_conditions(study: Study, layout: Layout, scored: Sequence[tuple[Arm, S
     if not differing:
         yield (
             f"Checked after training, for every run: all {len(trained)} trained arms had the same plans but for the method's settings, the"
-            f" same augmentation settings and {baseline.iterations} iterations each; those that train on the source alone validated on the"
-            " same cases."
+            f" same settings of optimiser and augmentation and {baseline.iterations} iterations each; those that train on the source alone"
+            " validated on the same cases."
         )
 
 
@@ -54,7 +56,9 @@ def _differences(study: Study, layout: Layout, baseline: Arm, arm: Arm, run: Run
     if arm.kind in ("oracle", "joint", "self_train"):
         return  # other cases are what they are about
     validated = [_validated(study.trained(which, run, layout)) for which in (baseline, arm)]
-    if validated[0] != validated[1]:
+    if not validated[1]:
+        yield f"{arm.title}, {run.name}: on which cases it was validated cannot be told, its validation is missing."
+    elif validated[0] != validated[1]:
         yield f"{arm.title}, {run.name}, was validated on other cases than {baseline.title}: it was trained on another fold."
 
 

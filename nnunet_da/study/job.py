@@ -25,6 +25,7 @@ from nnunet_da.study.records import Record, Status, read_record, skipped
 
 TOLERANT = ("collect", "report")  # run whatever became of what they wait for
 POLL_SECONDS, MEMORY_SECONDS, GPU_MEMORY_SECONDS = 0.2, 1.0, 5.0
+MEMORY_SHARE = 0.005  # of a core, at most, to look at memory: one look takes some 30 ms where gigabytes are mapped
 GRACE_SECONDS = 60  # for a training to save where it stands
 
 
@@ -138,15 +139,17 @@ def _watched(command: list[str], layout: Layout, stream: Any, gpu: int | None, s
     environment = paths.job_environment(layout.folder, gpu, job["threads"])
     process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     last = time.monotonic()
-    measured, measured_gpu = last - MEMORY_SECONDS, last
+    measure_at, measured_gpu = last, last
     while True:
         try:
             code: int | None = process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
         now, memory_mb, gpu_mb = time.monotonic(), 0.0, None
-        if code is None and now - measured > MEMORY_SECONDS:
-            measured, memory_mb = now, _memory_mb(process.pid)
+        if code is None and now > measure_at:
+            began = time.process_time()
+            memory_mb = _memory_mb(process.pid)
+            measure_at = now + max(MEMORY_SECONDS, (time.process_time() - began) / MEMORY_SHARE)
         if code is None and job["gpu"] and now - measured_gpu > GPU_MEMORY_SECONDS:
             measured_gpu, gpu_mb = now, gpu_memory_mb([member.pid for member in _family(process.pid)])
         spent.add(now - last, memory_mb, gpu_mb)

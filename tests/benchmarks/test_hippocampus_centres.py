@@ -6,6 +6,8 @@ import importlib
 import numpy as np
 import pytest
 
+from nnunet_da.errors import UserError
+
 
 @pytest.fixture
 def centres():
@@ -47,7 +49,7 @@ def test_two_centres_are_written(centres, nnunet_folders, monkeypatch):
     data = paths.test_data_dir()
     if data is None or not (data / "hippocampus").is_dir():
         pytest.skip("the test data are not here")
-    monkeypatch.setattr("sys.argv", ["hippocampus_centres.py"])
+    monkeypatch.setattr("sys.argv", ["hippocampus_centres.py", "--raw", str(paths.nnunet_raw())])
     images = sorted((data / "hippocampus" / "imagesTr").glob("*.nii.gz"))
     monkeypatch.setattr(centres, "sorted", lambda files: images[:12], raising=False)
     centres.main()
@@ -55,3 +57,12 @@ def test_two_centres_are_written(centres, nnunet_folders, monkeypatch):
         dataset = find_dataset(dataset_id)
         assert len(dataset.training_labels()) == dataset.description["numTraining"] == 4
         assert len(list((dataset.folder / "labelsTs").iterdir())) == 2
+    with pytest.raises(UserError, match="must not be there yet"):
+        centres.main()
+
+
+def test_without_a_folder_nothing_is_written(centres, nnunet_folders, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["hippocampus_centres.py"])
+    centres.main()
+    assert "--raw" in capsys.readouterr().out
+    assert not list((nnunet_folders / "nnUNet_raw").iterdir())

@@ -39,10 +39,16 @@ def study(tmp_path):
                 tables.append(table.assign(arm=arm, seed=seed, fold=0))
     declared = Declaration(tuple(GAIN), ("grl",), "A", ("B",), metrics=("dice",), margins={"dice": 0.01})
     write_answer(analyse(pd.concat(tables), declared, resamples=50), folder / "results")
-    (folder / "nnUNet_results").mkdir()
-    (folder / "nnUNet_results" / "checkpoint_final.pth").write_text("large")
+    for arm in GAIN:  # the first epoch of two is not the second half
+        (folder / "nnUNet_results" / arm).mkdir(parents=True)
+        (folder / "nnUNet_results" / arm / "checkpoint_final.pth").write_text("large")
+        curves = "".join(
+            f"{epoch},gradient_seg,2\n{epoch},gradient_adv,{9 - 6 * epoch}\n{epoch},domain_accuracy,{1 - epoch / 2}\n" for epoch in (0, 1)
+        )
+        (folder / "nnUNet_results" / arm / "curves.csv").write_text("epoch,term,value\n" + curves)
+    runs = [{"arm": arm, "seed": seed, "fold": 0, "trained": f"nnUNet_results/{arm}"} for arm in (*GAIN, "adabn") for seed in SEEDS]
     file = {"name": "tiny", "title": "Tiny", "seeds": list(SEEDS), "folds": [0]}
-    (folder / "study.json").write_text(json.dumps({"file": file, "arms": [{"name": name, "title": name} for name in GAIN]}))
+    (folder / "study.json").write_text(json.dumps({"file": file, "arms": [{"name": name, "title": name} for name in GAIN], "runs": runs}))
     return folder
 
 
@@ -50,11 +56,14 @@ def test_answer_plots_and_scores_are_kept_and_nothing_else(keep, study, tmp_path
     output = tmp_path / "kept"
     output.mkdir()
     (output / "study-forest-of-an-earlier-study.png").touch()
+    (study / "results" / "tables").mkdir()
+    for name in ("paper_table2.md", "plans.md"):
+        (study / "results" / "tables" / name).write_text("| a |")
     keep(study, output)
     kept = {file.name for file in output.iterdir()}
     answer = {file.name for file in (study / "results").glob("study_*")}
     plots = {"study-forest-asd_mm-B.png", "study-forest-dice-A.png"}
-    assert kept == answer | plots | {"scores.csv", "study.json"}
+    assert kept == answer | plots | {"scores.csv", "terms.csv", "paper_table2.md", "study.json"}
     assert (output / "study-forest-asd_mm-B.png").read_bytes().startswith(b"\x89PNG")
     scores = pd.read_csv(output / "scores.csv")
     assert len(scores) == 2 * 2 * 2 * 2 * CASES  # arms, seeds, centres, metrics
@@ -62,6 +71,12 @@ def test_answer_plots_and_scores_are_kept_and_nothing_else(keep, study, tmp_path
     failed = scores[scores["value"].isna()]
     assert failed[["arm", "seed", "domain", "case"]].to_numpy().tolist() == [["grl", 12, "B", "c0"]]
     assert json.loads((output / "study.json").read_text())["seeds"] == [0, 12]
+    terms = pd.read_csv(output / "terms.csv")
+    assert list(zip(terms["arm"], terms["seed"], strict=True))[::2] == [(arm, seed) for arm in GAIN for seed in SEEDS]
+    assert terms[["term", "gradient", "times_supervised", "domain_accuracy"]].to_numpy().tolist()[:2] == [
+        ["seg", 2, 1, 0.5],
+        ["adv", 3, 1.5, 0.5],
+    ]
 
 
 def test_a_study_without_an_answer_is_refused(keep, study, tmp_path):

@@ -166,11 +166,14 @@ def test_other_plans_are_noticed(finished):
     assert "mmd was trained on other plans than target forwarded, weights 0" in words(study, layout)
 
 
-def test_another_augmentation_is_noticed(finished):
+@pytest.mark.parametrize(
+    ("setting", "value", "usual"), [("mirror_axes", [0], [0, 1]), ("initial_lr", 0.1, None), ("deep_supervision", False, None)]
+)
+def test_another_augmentation_or_optimiser_is_noticed(finished, setting, value, usual):
     study, layout = finished
     name = study.configuration(study.arm("mmd"), study.runs[0])
-    changed_plans(study, layout, "mmd", lambda found: found[name]["nnunet_da"].update(mirror_axes=[0]))
-    assert "mmd, seed0_fold0, has mirror_axes = [0], target forwarded, weights 0 [0, 1]" in words(study, layout)
+    changed_plans(study, layout, "mmd", lambda found: found[name]["nnunet_da"].update({setting: value}))
+    assert f"mmd, seed0_fold0, has {setting} = {value}, target forwarded, weights 0 {usual}" in words(study, layout)
 
 
 def test_other_folds_and_short_trainings_are_noticed(finished):
@@ -183,6 +186,8 @@ def test_other_folds_and_short_trainings_are_noticed(finished):
     validation = study.trained(study.arm("mmd"), study.runs[1], layout) / "validation"
     (validation / "case_7.nii.gz").rename(validation / "case_8.nii.gz")
     assert "mmd, seed1_fold0, was validated on other cases than target forwarded, weights 0" in words(study, layout)
+    shutil.rmtree(validation)
+    assert "mmd, seed1_fold0: on which cases it was validated cannot be told" in words(study, layout)
 
 
 def test_every_run_is_looked_at_and_not_the_first_alone(finished):

@@ -61,6 +61,24 @@ def test_commands_run_in_order_and_leave_a_record(layout, write_jobs):
     assert text.index("one") < text.index("two")
 
 
+@pytest.mark.parametrize(("milliseconds", "looks"), [(0, range(2, 10)), (30, range(1, 2))])
+def test_a_look_at_memory_that_takes_long_is_rare(layout, write_jobs, monkeypatch, milliseconds, looks):
+    seen = []
+
+    def look(pid):
+        end = time.process_time() + milliseconds / 1000
+        while time.process_time() < end:
+            pass
+        seen.append(pid)
+        return 7.0
+
+    monkeypatch.setattr(runner, "_memory_mb", look)
+    monkeypatch.setattr(runner, "MEMORY_SECONDS", 0.1)
+    write_jobs(train_a={"commands": [python("import time; time.sleep(1)")]})
+    assert run(layout, "train/a")[1].peak_mb == 7
+    assert len(seen) in looks
+
+
 def test_a_failing_command_ends_the_job_not_the_study(layout, write_jobs):
     write_jobs(train_a={"commands": [python("raise SystemExit('error: no scans')"), python("print('never')")]})
     code, record = run(layout, "train/a")

@@ -35,10 +35,10 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, stopped_by: type[BaseException] | None, *_: Any) -> None:
         if self._live is not None:
             self._live.stop()
-        self.console.print(f"{self.summary()}")
+        self.console.print(self.summary() if stopped_by is None else self._stopped())
 
     def update(self) -> None:
         """Print the jobs that have ended since, in the order of their ends."""
@@ -66,6 +66,11 @@ class Progress:
         spans = [(record.started, record.ended) for record in self.records.values() if record.ended > self.started]
         idle = wall - covered([(max(start, self.started), end) for start, end in spans])
         return f"{_duration(wall)}, of which {idle:.1f} s ({100 * idle / max(wall, 1e-9):.1f} %) no job ran"
+
+    def _stopped(self) -> str:
+        """Jobs that were cut off have no record, so how long none ran cannot be told."""
+        wall = _duration(time.time() - self.started)
+        return f"stopped after {wall}, {len(self.records)} of {len(self.jobs)} jobs ended: the same command goes on from there"
 
     def _file(self, job: Job) -> Any:
         return self.layout.record(job.name)

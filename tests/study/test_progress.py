@@ -1,4 +1,5 @@
 import inspect
+import re
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -81,3 +82,15 @@ def test_failures_are_named_by_arm_run_and_kind(tmp_path):
     for job in ("train/a.seed0_fold0", "phantom/101"):
         Record(job, "failed", "why").write(layout.record(job))
     assert failures(layout) == {"a seed0 fold0: train": "why", "phantom 101": "why"}
+
+
+def test_the_end_says_the_time_without_a_job_and_a_stop_how_far_it_came(progress, capsys):
+    layout, shown = progress
+    with shown:
+        shown.started -= 100
+        Record("train/a.x", "done", started=shown.started, ended=shown.started + 60).write(layout.record("train/a.x"))
+        shown.update()
+    assert re.search(r"of which 4\d\.\d s \(4\d\.\d %\) no job ran$", capsys.readouterr().out.rstrip())
+    with pytest.raises(KeyboardInterrupt), shown:
+        raise KeyboardInterrupt
+    assert capsys.readouterr().out.splitlines()[-1].endswith("1 of 4 jobs ended: the same command goes on from there")

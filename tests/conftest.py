@@ -1,5 +1,6 @@
 """Two tiny centres of bright blobs, planned and preprocessed once per session."""
 
+import functools
 import json
 import os
 import shutil
@@ -10,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import few_voxels
 import numpy as np
 import pytest
+import quick_nnunet
 import SimpleITK as sitk
 import warm_processes
 
@@ -73,13 +74,13 @@ def nnunet_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick_fingerprints() -> None:
-    """Fingerprints of few voxels from now on."""
-    few_voxels.sample_few()
+def quick_planning() -> None:
+    """See `quick_nnunet`."""
+    quick_nnunet.make_quick()
 
 
 @pytest.fixture
-def make_centre(nnunet_folders: Path, quick_fingerprints: None):
+def make_centre(nnunet_folders: Path, quick_planning: None):
     """dataset id, name, ... -> the folder of a dataset written below a temporary nnUNet_raw."""
 
     def make(dataset_id: int, name: str, cases: int = 2, seed: int = 0, **options) -> Path:
@@ -131,7 +132,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def two_centres(tmp_path_factory: pytest.TempPathFactory, quick_fingerprints: None) -> Iterator[Path]:
+def two_centres(tmp_path_factory: pytest.TempPathFactory, quick_planning: None) -> Iterator[Path]:
     """Dataset101_A (labelled) and Dataset102_B (no labels), planned with a tiny TransUNet3D and with stock nnU-Net, and preprocessed."""
     from nnunet_da.planning import PlanRequest, plan
     from nnunet_da.preprocessing import preprocess
@@ -165,26 +166,37 @@ def two_centres(tmp_path_factory: pytest.TempPathFactory, quick_fingerprints: No
 
 @pytest.fixture
 def make_trainer(two_centres: Path, monkeypatch: pytest.MonkeyPatch):
-    """name, plans, settings to change -> an initialised trainer, found by stock nnU-Net's own look-up; it plots no progress."""
+    """name, plans, settings to change -> an initialised trainer, found by stock nnU-Net's own look-up, once; it plots no progress."""
     import torch
-    from nnunetv2.run.run_training import get_trainer_from_args
+    from nnunetv2.inference import predict_from_raw_data
+    from nnunetv2.run import run_training
     from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
     from nnunet_da import paths
 
     torch.set_num_threads(1)
     monkeypatch.setenv("nnUNet_extTrainer", str(paths.trainers_dir()))
+    for module in (run_training, predict_from_raw_data):
+        monkeypatch.setattr(module, "recursive_find_trainer_class_by_name", _trainer_class)
     monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda logger, folder: None)  # takes longer than an epoch of these
 
     def make(name: str, plans: str, initialize: bool = True, fold: int = 0, resume: bool = False, **changes):
         if changes:
             plans = _changed_plans(plans, changes)
-        trainer = get_trainer_from_args("101", "3d_fullres", fold, name, plans, resume, torch.device("cpu"))
+        trainer = run_training.get_trainer_from_args("101", "3d_fullres", fold, name, plans, resume, torch.device("cpu"))
         if initialize:
             trainer.initialize()
         return trainer
 
     return make
+
+
+@functools.cache
+def _trainer_class(name: str) -> type:
+    """Looked up by stock nnU-Net, which imports every file on its way: longer than some trainings here."""
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    return recursive_find_trainer_class_by_name(name)
 
 
 def _narrow(file: Path) -> None:

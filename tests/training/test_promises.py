@@ -96,7 +96,8 @@ def test_pretrained_weights_of_another_network_are_refused(make_trainer, tmp_pat
         maybe_load_checkpoint(make_trainer("nnUNetTrainer_UDA_GRL_MMD", STOCK, initialize=False), False, False, str(tmp_path / "other.pth"))
 
 
-def test_disabled_checkpointing_writes_none(make_trainer):
+def test_disabled_checkpointing_writes_none(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))  # others may leave theirs in the common folder
     trainer = make_trainer("nnUNetTrainer_PFDAformer", TRANSUNET, initialize=False, save_every=1)
     trainer.disable_checkpointing = True
     trainer.run_training()

@@ -19,10 +19,10 @@ def audit(event, arguments):
 sys.addaudithook(audit)
 """
 RUN = """
-import few_voxels, warm_processes
+import quick_nnunet, warm_processes
 from nnunet_da.cli.main import main
 if __name__ == "__main__":
-    few_voxels.sample_few()
+    quick_nnunet.make_quick()
     warm_processes.take_the_place_of_spawned()  # their server runs the hook too
     assert main(["plan", "-d", "101", "-t", "102", "--preset", "pf_daformer_demo", "--patch-size", "16", "16", "16",
                  "--spacing", "2.5", "2", "2", "--set", "num_epochs=1", "--set", "iterations_per_epoch=2"]) == 0

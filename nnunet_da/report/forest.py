@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from nnunet_da.evaluation.statistics import direction
 from nnunet_da.report.answer import Answer
@@ -18,6 +19,7 @@ from nnunet_da.report.verdict import signed
 
 METHOD, REFERENCE = ARM_COLOURS[0], "#6b7280"
 BETTER_HALF = "#e8f5ea"
+FAR = 4.0  # times as far out as intervals usually reach: drawn, such an arm would flatten all others
 
 
 def forest_plots(study: Study, answer: Answer) -> list[Picture]:
@@ -41,15 +43,39 @@ def _forest(study: Study, answer: Answer, rows: pd.DataFrame, margin: float | No
     with style():
         figure = Figure(figsize=(4.9, 1.55 + 0.36 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
+        far = _far_out(rows)
         for position, row in enumerate(rows.to_dict("records")):
-            _arm(axes, position, row, factor)
+            if not far[position]:
+                _arm(axes, position, row, factor)
         _frame(axes, rows, metric, margin and -direction(metric) * margin * factor)
+        for position, row in enumerate(rows.to_dict("records")):
+            if far[position]:
+                _beyond_the_edge(axes, position, row)
         figure.supxlabel(textwrap.fill(f"{metric_title(metric, unit)}, difference to {baseline}", 52), fontsize=10)  # axes are too narrow
         figure.suptitle("\n".join(textwrap.wrap(place(study, domain, answer.label), 46)), fontsize=10)
+        caption = _caption(answer, metric, margin, bool(far.any()))
         alternative = f"Difference to {baseline} of {metric_title(metric, unit)} in {domain}. " + " ".join(
             map(_words, rows.to_dict("records"))
         )
-        return to_picture(figure, file_name("study", "forest", metric, domain), alternative, _caption(answer, metric, margin))
+        return to_picture(figure, file_name("study", "forest", metric, domain), alternative, caption)
+
+
+def _far_out(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Arms whose difference lies beyond what an axis for the others can hold."""
+    usual = rows[["difference", "ci_low", "ci_high"]].abs().max(axis=1).median()
+    return ((rows["difference"].abs() > FAR * usual) & (usual > 0)).to_numpy()
+
+
+def _beyond_the_edge(axes: Axes, position: int, row: dict) -> None:
+    """An arrow with the arm's numbers at the edge that it lies behind."""
+    left = row["difference"] < 0
+    edge = axes.get_xlim()[0 if left else 1]
+    colour = REFERENCE if row["role"] == "reference" else METHOD
+    axes.scatter(edge, position, s=60, marker="<" if left else ">", color=colour, zorder=3, clip_on=False)
+    offset, alignment = (9, "left") if left else (-9, "right")
+    plain = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+    label = axes.annotate(_numbers(row), (edge, position), (offset, 0), textcoords="offset points", ha=alignment, va="center", bbox=plain)
+    label.set(fontsize=8.5, color=colour)
 
 
 def _arm(axes: Axes, position: int, row: dict, factor: float) -> None:
@@ -85,9 +111,10 @@ def _in_two_lines(arm: str) -> str:
     return "\n".join(textwrap.wrap(arm, 24, max_lines=2, placeholder="…"))
 
 
-def _caption(answer: Answer, metric: str, margin: float | None) -> str:
+def _caption(answer: Answer, metric: str, margin: float | None, arrows: bool) -> str:
     side = "right" if direction(metric) > 0 else "left"
     dashed = " The dashed red line is the margin of non-inferiority." if margin is not None else ""
+    dashed += " Arrow: farther out than the axis goes, with its numbers." if arrows else ""
     return (
         f"Green half ({side}): better. Bars: {answer.level} over trainings and cases. Diamond: primary method; circles: methods; squares: "
         f"reference arms. Hollow with a dotted bar: one training, so over cases alone.{dashed}"
@@ -95,6 +122,10 @@ def _caption(answer: Answer, metric: str, margin: float | None) -> str:
 
 
 def _words(row: dict) -> str:
+    return f"{row['arm']}: {_numbers(row)}."
+
+
+def _numbers(row: dict) -> str:
     low, high, unit = row["ci_low"], row["ci_high"], row["unit"]
     bounds = f" ({signed(low, unit)} to {signed(high, unit)})" if np.isfinite(low) else ""
-    return f"{row['arm']}: {signed(row['difference'], unit)}{bounds}."
+    return f"{signed(row['difference'], unit)}{bounds}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,18 @@ def test_long_names_stay_apart_in_a_forest(answered, bare_study):
     drawn = forest_plots(loaded, loaded.answer)[0].svg.decode()
     assert "the encoder" in drawn
     assert "the output" in drawn
+
+
+def test_a_ruined_arm_does_not_flatten_the_others_in_a_forest(answered, bare_study):
+    answered(bare_study, arms=ASD | {"ruined": 60.0})
+    loaded = load_study(bare_study)
+    target, source = forest_plots(loaded, loaded.answer)
+    assert "Arrow: farther out" in target.caption
+    numbers = target.alternative.split("ruined: ")[1].removesuffix(".")
+    assert numbers in target.svg.decode()
+    assert "Arrow" not in source.caption
+    ticks = [float(text.replace("−", "-")) for text in re.findall(r">(−?\d+\.\d+)<", target.svg.decode())]
+    assert max(map(abs, ticks)) < 10  # the axis is that of the others
 
 
 def test_the_page_begins_with_the_answer(study):

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from nnunet_da.datasets import read_json
-from nnunet_da.diagnosis.gradients import gradient_shares, read_curves
+from nnunet_da.diagnosis.gradients import gradient_shares, late_accuracy, read_curves
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.metric_files import read_metrics
 from nnunet_da.outputs import versions_of, write_whole
@@ -95,12 +95,8 @@ def terms(study: Path, runs: list[dict[str, Any]]) -> pd.DataFrame:
         if not file.is_file():
             continue  # AdaBN trains nothing, a failed training may have left none
         curves = read_curves(file)
-        accuracy = curves[(curves["term"] == "domain_accuracy") & (curves["epoch"] >= (curves["epoch"].max() + 1) // 2)]["value"].mean()
-        keys = {name: run[name] for name in ("arm", "seed", "fold")}
-        rows += [
-            {**keys, "term": share.term, "gradient": share.norm, "times_supervised": share.ratio, "domain_accuracy": accuracy}
-            for share in gradient_shares(curves)
-        ]
+        model = (run["arm"], run["seed"], run["fold"])
+        rows += [(*model, share.term, share.norm, share.ratio, late_accuracy(curves)) for share in gradient_shares(curves)]
     return pd.DataFrame(rows, columns=["arm", "seed", "fold", "term", "gradient", "times_supervised", "domain_accuracy"])
 
 

@@ -87,6 +87,12 @@ def gradient_findings(shares: list[TermShare], weights: dict[str, float | None])
     return [finding[0].upper() + finding[1:] for finding in findings]
 
 
+def late_accuracy(curves: pd.DataFrame) -> float | None:
+    """Mean balanced accuracy of the domain classifier over the second half of the training; None where there is none."""
+    accuracy = curves.loc[curves["term"] == "domain_accuracy", "value"].dropna()
+    return None if accuracy.empty else float(accuracy.iloc[len(accuracy) // 2 :].mean())
+
+
 def classifier_finding(curves: pd.DataFrame, still_told_apart: bool | None) -> str | None:
     """What the domain classifier's accuracy means; None where there is no classifier.
 
@@ -95,10 +101,9 @@ def classifier_finding(curves: pd.DataFrame, still_told_apart: bool | None) -> s
     Args:
         still_told_apart: whether the held-out probe told the domains apart afterwards, None where it was not assessed.
     """
-    accuracy = curves.loc[curves["term"] == "domain_accuracy", "value"].dropna()
-    if accuracy.empty:
+    late = late_accuracy(curves)
+    if late is None:
         return None
-    late = float(accuracy.iloc[len(accuracy) // 2 :].mean())
     if late > SURE:
         return f"The domain classifier is nearly always right ({late:.2f}): the encoder does not hide the domain from it."
     if abs(late - 0.5) > CHANCE_BAND:

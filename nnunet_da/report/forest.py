@@ -43,20 +43,18 @@ def _forest(study: Study, answer: Answer, rows: pd.DataFrame, margin: float | No
     with style():
         figure = Figure(figsize=(4.9, 1.55 + 0.36 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        far = _far_out(rows)
-        for position, row in enumerate(rows.to_dict("records")):
+        far, records = _far_out(rows), rows.to_dict("records")
+        for position, row in enumerate(records):
             if not far[position]:
                 _arm(axes, position, row, factor)
         _frame(axes, rows, metric, margin and -direction(metric) * margin * factor)
-        for position, row in enumerate(rows.to_dict("records")):
+        for position, row in enumerate(records):
             if far[position]:
                 _beyond_the_edge(axes, position, row)
         figure.supxlabel(textwrap.fill(f"{metric_title(metric, unit)}, difference to {baseline}", 52), fontsize=10)  # axes are too narrow
         figure.suptitle("\n".join(textwrap.wrap(place(study, domain, answer.label), 46)), fontsize=10)
         caption = _caption(answer, metric, margin, bool(far.any()))
-        alternative = f"Difference to {baseline} of {metric_title(metric, unit)} in {domain}. " + " ".join(
-            map(_words, rows.to_dict("records"))
-        )
+        alternative = f"Difference to {baseline} of {metric_title(metric, unit)} in {domain}. " + " ".join(map(_words, records))
         return to_picture(figure, file_name("study", "forest", metric, domain), alternative, caption)
 
 
@@ -113,11 +111,11 @@ def _in_two_lines(arm: str) -> str:
 
 def _caption(answer: Answer, metric: str, margin: float | None, arrows: bool) -> str:
     side = "right" if direction(metric) > 0 else "left"
-    dashed = " The dashed red line is the margin of non-inferiority." if margin is not None else ""
-    dashed += " Arrow: farther out than the axis goes, with its numbers." if arrows else ""
+    further = " The dashed red line is the margin of non-inferiority." if margin is not None else ""
+    further += " Arrow: farther out than the axis goes, with its numbers." if arrows else ""
     return (
         f"Green half ({side}): better. Bars: {answer.level} over trainings and cases. Diamond: primary method; circles: methods; squares: "
-        f"reference arms. Hollow with a dotted bar: one training, so over cases alone.{dashed}"
+        f"reference arms. Hollow with a dotted bar: one training, so over cases alone.{further}"
     )
 
 

@@ -152,8 +152,9 @@ def _check(arms: list[Arm]) -> None:
             check_trainer(arm.trainer, load_preset(arm.preset).network_name, aligns=True)
         except UserError as error:
             raise UserError(f"the arm '{arm.name}': {error}") from error
-        if load_preset(arm.preset).checkpoint_network is not None or arm.full_settings.init_checkpoint is not None:
-            raise UserError(f"the arm '{arm.name}' starts from a checkpoint ({arm.preset}): a study compares trainings from the start")
+        checkpoint = arm.preset if load_preset(arm.preset).checkpoint_network is not None else arm.full_settings.init_checkpoint
+        if checkpoint is not None:
+            raise UserError(f"the arm '{arm.name}' starts from a checkpoint ({checkpoint}): a study compares trainings from the start")
     lengths = {arm.name: arm.iterations for arm in arms}
     first = arms[0].name
     for name, iterations in lengths.items():

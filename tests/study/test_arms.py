@@ -77,7 +77,7 @@ def test_arms_start_from_others(arms_of):
         ({"name": "x", "trainer": "nnUNetTrainer_PFDAformer"}, ("arm 'x'", "TransUNet3D", "pf_daformer")),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "nothing"}, ("nothing", "pf_daformer")),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "uda_finetune"}, ("checkpoint",)),
-        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"init_checkpoint": "old.pth"}}, ("checkpoint",)),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"init_checkpoint": "old.pth"}}, ("checkpoint (old.pth)",)),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"w_adw": 1}}, ("'w_adw'", "w_adv")),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"num_epochs": 4}}, ("'x' 8", "6", "same number of iterations")),
     ],

@@ -44,7 +44,7 @@ class RawDataset:
         Raises:
             UserError: no image at all, or a case whose number of channels is not dataset.json's.
         """
-        images = self._images_in("imagesTr")
+        images = self.scans("imagesTr")
         if not images:
             raise UserError(f"{self.name}/imagesTr must hold images CASE_0000{self.file_ending}, found none: convert the scans first")
         for case, files in images.items():
@@ -66,10 +66,20 @@ class RawDataset:
             )
         return labels
 
-    def _images_in(self, folder: str) -> dict[str, list[Path]]:
-        if "dataset" in self.description:
-            listed = self.description["dataset"].items()
-            return {case: [self.folder / file for file in files["images"]] for case, files in listed}
+    def scans(self, folder: str) -> dict[str, list[Path]]:
+        """Case -> one file per channel, of `imagesTr` or `imagesTs`.
+
+        Raises:
+            UserError: dataset.json lists its training cases in another way than nnU-Net's.
+        """
+        if "dataset" in self.description and folder == "imagesTr":
+            try:
+                listed = self.description["dataset"].items()
+                return {case: [self.folder / file for file in files["images"]] for case, files in listed}
+            except (AttributeError, KeyError, TypeError):
+                raise UserError(
+                    f"'dataset' in {self.name}/dataset.json must name images and label of every case as nnU-Net wants it: correct it"
+                ) from None
         pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(self.file_ending)}")
         images: dict[str, list[Path]] = {}
         for file in sorted((self.folder / folder).glob(f"*{self.file_ending}")):

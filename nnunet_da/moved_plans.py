@@ -119,7 +119,9 @@ def splits_of(dataset: RawDataset) -> list[Split]:
     Raises:
         UserError: unreadable folds, or too few cases for nnU-Net's own.
     """
-    for file in (_folder(dataset) / SPLITS, dataset.folder / SPLITS):
+    preprocessed = paths.optional(paths.nnunet_preprocessed)
+    for folder in ([preprocessed / dataset.name] if preprocessed else []) + [dataset.folder]:
+        file = folder / SPLITS
         if file.is_file():
             return _read_splits(dataset, file)
     from nnunetv2.utilities.crossval_split import generate_crossval_split

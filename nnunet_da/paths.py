@@ -1,5 +1,6 @@
 """Folders of nnU-Net and of this package: the only reader of environment variables."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,9 +76,12 @@ def threads_of_job() -> int | None:
 
 
 def visible_gpus() -> list[str] | None:
-    """What CUDA_VISIBLE_DEVICES lists, None where it is not set."""
+    """What CUDA_VISIBLE_DEVICES lists, None where it is not set; as in CUDA an entry that is no GPU ends the list."""
     value = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if value is None else [part for part in value.split(",") if part.strip() not in ("", "-1")]
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    return list(itertools.takewhile(lambda part: part.isdecimal() or part.startswith(("GPU-", "MIG-")), parts))
 
 
 @contextmanager

@@ -58,6 +58,15 @@ class Preset:
             return stock if self.checkpoint_network == "stock" else self.checkpoint_network
         return self.network["network_class_name"] if self.network else stock
 
+    @property
+    def has_batch_norm(self) -> bool | None:
+        """Whether the network has BatchNorm layers; None where the recipe does not say."""
+        if self.network is None:
+            return None if self.checkpoint_network else False  # stock nnU-Net plans InstanceNorm
+        layers = self.network["arch_kwargs"]
+        kind = layers.get("norm_op", layers.get("norm"))
+        return None if kind is None else "batch" in kind.lower()
+
 
 @dataclass(frozen=True)
 class PlanRequest:

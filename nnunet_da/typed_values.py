@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from nnunet_da.errors import UserError
 
 Built = TypeVar("Built")
+MOST_SHOWN = 200
 
 
 def build(kind: type[Built], values: Any, where: str) -> Built:
@@ -24,7 +25,7 @@ def build(kind: type[Built], values: Any, where: str) -> Built:
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, dict):
-        raise UserError(f"{where} must be an object of names and values, got {json.dumps(values, default=str)}: correct it")
+        raise UserError(f"{where} must be an object of names and values, got {_shown(values)}: correct it")
     unknown = [str(name) for name in values if name not in fields]
     if unknown:
         raise UserError(f"{where}: '{unknown[0]}' is unknown, expected one of {', '.join(fields)}: correct or remove it")
@@ -34,7 +35,7 @@ def build(kind: type[Built], values: Any, where: str) -> Built:
     hints = typing.get_type_hints(kind)
     for name, value in values.items():
         if not fits(value, hints[name]):
-            raise UserError(f"{where}: '{name}' must be {describe(hints[name])}, got {json.dumps(value, default=str)}: correct it")
+            raise UserError(f"{where}: '{name}' must be {describe(hints[name])}, got {_shown(value)}: correct it")
     return kind(**values)
 
 
@@ -67,10 +68,23 @@ def describe(hint: Any) -> str:
         return "one of " + ", ".join(json.dumps(option) for option in arguments)
     if origin is list:
         return f"a list of {describe(arguments[0])}"
+    if origin is dict and arguments[1] is not Any:
+        return f"an object of names with {describe(arguments[1])} each"
     if origin is dict or hint is dict:
         return "an object of names and values"
+    if dataclasses.is_dataclass(hint):
+        return f"an object of {', '.join(field.name for field in dataclasses.fields(hint))}"
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null", Any: "a value"}
     return names[hint]
+
+
+def _shown(value: Any) -> str:
+    """A value for an error, not longer than a line can bear."""
+    try:
+        text = json.dumps(value, default=str)
+    except ValueError:  # it holds itself, by an anchor of YAML
+        text = repr(value)
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 4] + " ..."
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", type=int, default=6, metavar="N", help="test cases, always labelled (default 6)")
     parser.add_argument("--no-labels", action="store_true", help="write no labelsTr")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default 0)")
-    parser.add_argument("--on", nargs="+", default=[], metavar="FACTOR", choices=SWITCHES, help="factors that differ between the centres")
+    parser.add_argument(
+        "--on", nargs="+", default=[], metavar="FACTOR", choices=SWITCHES, help="factors that differ beside those of the severity"
+    )
     parser.add_argument("--off", nargs="+", default=[], metavar="FACTOR", choices=SWITCHES, help="factors that do not differ")
     parser.add_argument("--window-mm", type=float, nargs=3, metavar=("Z", "Y", "X"), help="size of the crop instead of 192 pixels")
     parser.add_argument("--pixel-mm", type=float, help="one pixel size for all cases")

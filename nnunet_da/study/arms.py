@@ -17,6 +17,7 @@ TITLES = {
     "joint": "joint: trained on both centres' labels",
 }
 FAMILIES = {"nnUNetTrainer_PFDAformer": "nnUNetTrainer_PFDAformer_SourceOnly"}  # how a trainer's name begins -> its baseline
+CONFIDENCE = 0.9  # of a self-training, where the file says nothing
 STOCK_SOURCE_ONLY = "nnUNetTrainer_UDA_SourceOnly"
 
 
@@ -38,7 +39,7 @@ class Arm:
     preset: str
     settings: dict[str, Any] = field(default_factory=dict)
     parent: str | None = None
-    confidence: float = 0.9
+    confidence: float = CONFIDENCE
     reference: bool = False
 
     @property
@@ -56,8 +57,11 @@ class Arm:
         return settings.num_epochs * settings.iterations_per_epoch
 
 
-def resolve_arms(study: StudyFile, target_has_labels: bool) -> list[Arm]:
+def resolve_arms(study: StudyFile, unlabelled: str) -> list[Arm]:
     """References first, then the file's arms.
+
+    Args:
+        unlabelled: a scan of a target that has no label map, in words; "" where all have one.
 
     Raises:
         UserError: unknown trainer, preset, parent or setting; oracle or joint without target labels; arms of different length.
@@ -66,16 +70,19 @@ def resolve_arms(study: StudyFile, target_has_labels: bool) -> list[Arm]:
     method = _primary_method(study)
     asked = [name for name in REFERENCES if name in specs] if study.references is None else study.references
     wanted = [name for name in REFERENCES if study.references is None or name in study.references]
-    if not target_has_labels:
+    if unlabelled:
         needing = [name for name in ("oracle", "joint") if name in asked]
         if needing:
             raise UserError(
-                f"the arm '{needing[0]}' trains on the target's labels, but {', '.join(map(str, study.targets))} has no labelsTr:"
-                " add them, or take the arm out"
+                f"the arm '{needing[0]}' trains on the target's labels, but {unlabelled}: add what is missing, or take the arm out"
             )
         wanted = [name for name in wanted if name not in ("oracle", "joint")]
     arms = [_reference(name, study, method, specs.get(name)) for name in wanted]
-    arms += [_arm(spec, study, {arm.name: arm for arm in arms} | specs) for spec in study.arms if spec.name not in wanted]
+    others = [spec for spec in study.arms if spec.name not in wanted]
+    for spec in others:
+        if spec.name in REFERENCES:
+            raise UserError(f"the arm '{spec.name}' is a reference that 'references' leaves out: add it there, or rename the arm")
+    arms += [_arm(spec, study, {arm.name: arm for arm in arms} | specs) for spec in others]
     _check(arms)
     return arms
 
@@ -98,6 +105,7 @@ def _primary_method(study: StudyFile) -> ArmSpec:
 
 def _reference(name: str, study: StudyFile, method: ArmSpec, spec: ArmSpec | None) -> Arm:
     spec = spec or ArmSpec(name)
+    _check_reference(spec)
     baseline = next((trainer for start, trainer in FAMILIES.items() if str(method.trainer).startswith(start)), STOCK_SOURCE_ONLY)
     trainer, settings = baseline, {**study.settings, **spec.settings}
     if name == "zero_weight":
@@ -107,6 +115,18 @@ def _reference(name: str, study: StudyFile, method: ArmSpec, spec: ArmSpec | Non
     kind: Kind = name if name in ("oracle", "joint") else "train"  # type: ignore[assignment]
     preset = spec.preset or method.preset or study.preset
     return Arm(name, spec.title or TITLES[name], kind, spec.trainer or trainer, preset, settings, reference=True)
+
+
+def _check_reference(spec: ArmSpec) -> None:
+    """Raises UserError where the file makes a reference something else than its name says."""
+    name, weights = spec.name, [setting for setting in spec.settings if setting.startswith("w_")]
+    if spec.adapt_bn is not None or spec.self_train is not None or spec.confidence is not None:
+        raise UserError(f"the reference '{name}' is trained as its name says: take adapt_bn, self_train and confidence out, or rename it")
+    if name == "zero_weight" and weights:
+        raise UserError(f"the weights of 'zero_weight' are 0, got '{weights[0]}': take it out, or rename the arm")
+    if spec.trainer is not None and aligns(spec.trainer) != (name == "zero_weight"):
+        does = "aligns" if aligns(spec.trainer) else "does not align"
+        raise UserError(f"the reference '{name}' cannot have the trainer {spec.trainer}, which {does}: take it out, or rename the arm")
 
 
 def _aligning(study: StudyFile, method: ArmSpec) -> ArmSpec:
@@ -122,17 +142,23 @@ def _arm(spec: ArmSpec, study: StudyFile, others: dict[str, Any]) -> Arm:
     if spec.adapt_bn is not None and spec.self_train is not None:
         raise UserError(f"the arm '{spec.name}' may have adapt_bn or self_train, got both: make two arms")
     parent = spec.adapt_bn or spec.self_train
+    if spec.confidence is not None and spec.self_train is None:
+        raise UserError(f"the arm '{spec.name}' has a confidence, which is for self_train: take it out")
     if parent is None:
         if spec.trainer is None:
             raise UserError(f"the arm '{spec.name}' must name a trainer, or an arm in adapt_bn or self_train, it names none: add one")
         return Arm(spec.name, title, "train", spec.trainer, spec.preset or study.preset, settings)
-    if parent not in others or parent == spec.name:
-        raise UserError(f"the arm '{spec.name}' starts from '{parent}', expected another arm of {', '.join(others)}: correct it")
-    before = others[parent] if isinstance(others[parent], Arm) else _arm(others[parent], study, {})
-    if before.kind != "train":
+    possible = [name for name in others if name != spec.name]
+    if parent not in possible:
+        raise UserError(f"the arm '{spec.name}' starts from '{parent}', expected another arm of {', '.join(possible)}: correct it")
+    before = others[parent]
+    if isinstance(before, ArmSpec) and before.adapt_bn is None and before.self_train is None:
+        before = _arm(before, study, {})
+    if isinstance(before, ArmSpec) or before.kind != "train":
         raise UserError(f"the arm '{spec.name}' must start from an arm that trains on the source, '{parent}' does not: choose another")
-    if not 0 <= spec.confidence <= 1:
-        raise UserError(f"the arm '{spec.name}': confidence must lie between 0 and 1, got {spec.confidence}: correct it")
+    confidence = CONFIDENCE if spec.confidence is None else spec.confidence
+    if not 0 <= confidence <= 1:
+        raise UserError(f"the arm '{spec.name}': confidence must lie between 0 and 1, got {confidence}: correct it")
     if spec.preset not in (None, before.preset):
         raise UserError(
             f"the arm '{spec.name}' is on the plans of '{parent}' ({before.preset}), got the preset {spec.preset}: leave it out"
@@ -140,14 +166,20 @@ def _arm(spec: ArmSpec, study: StudyFile, others: dict[str, Any]) -> Arm:
     if spec.adapt_bn is not None:
         if spec.trainer is not None or spec.settings:
             raise UserError(f"the arm '{spec.name}' changes the trained models of '{parent}': leave its trainer and settings out")
+        if load_preset(before.preset).has_batch_norm is False:
+            raise UserError(
+                f"the arm '{spec.name}' changes BatchNorm statistics, the network of the preset {before.preset} has none: take it out"
+            )
         return Arm(spec.name, title, "adapt_bn", before.trainer, before.preset, before.settings, parent)
     trainer, preset = spec.trainer or before.trainer, spec.preset or before.preset
-    return Arm(spec.name, title, "self_train", trainer, preset, {**before.settings, **spec.settings}, parent, spec.confidence)
+    return Arm(spec.name, title, "self_train", trainer, preset, {**before.settings, **spec.settings}, parent, confidence)
 
 
 def _check(arms: list[Arm]) -> None:
     refuse_twice("arms", [arm.name for arm in arms])
-    for arm in sorted(arms, key=lambda arm: arm.reference):  # a reference follows an arm of the file, which is the one to name
+    refuse_twice("arms with their titles", [arm.title for arm in arms])
+    arms = sorted(arms, key=lambda arm: arm.reference)  # a reference follows an arm of the file, which is the one to name
+    for arm in arms:
         try:
             check_trainer(arm.trainer, load_preset(arm.preset).network_name, aligns=True)
         except UserError as error:

@@ -1,11 +1,13 @@
 """A study's folder holds the results of one set of settings: what may be added to it, and what is refused."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from nnunet_da.datasets import read_json
 from nnunet_da.errors import UserError
 from nnunet_da.study.layout import Layout
+from nnunet_da.study.records import read_record
 from nnunet_da.study.study import Study
 
 FREE = ("title", "note", "resources", "arms", "seeds", "folds", "references")  # of the file; arms and runs are compared one by one
@@ -15,35 +17,66 @@ def refuse_changes(study: Study, layout: Layout, overwrite: bool) -> None:
     """Compare a study with what its folder holds. Arms, seeds and folds may be added, none that left results may change or go.
 
     Raises:
-        UserError: the folder is no study's, or its results have other settings.
+        UserError: the folder is no study's, holds the user's datasets, or its results have other settings.
     """
     if not layout.folder.exists():
         return
+    own = layout.folder.resolve()
+    inside = [folder for folder in study.links.values() if Path(folder).is_relative_to(own)]
+    if inside:
+        raise UserError(f"a study's folder must not hold the user's datasets, {inside[0]} is in {layout.folder}: choose another with -o")
     if not layout.study.is_file():
         if not layout.folder.is_dir() or any(path.name != "locks" for path in layout.folder.iterdir()):
             raise UserError(f"a study needs a new or empty folder or one of its own, {layout.folder} is neither: choose another with -o")
         return
-    if overwrite:
-        return
-    before = read_json(layout.study, "a study's folder needs its study.json")
-    change = first_change(before, study.to_json(layout), _without_results(before, layout))
-    if change:
+    before = read_before(layout)
+    change = "" if overwrite else first_change(before, study.to_json(layout), _without_results(before, layout))
+    if change and _has_results(before, layout):
         raise UserError(
             f"{layout.folder} holds results of other settings ({change}): choose another folder with -o, or --overwrite to start again"
         )
 
 
+def read_before(layout: Layout) -> dict[str, Any]:
+    """What `study.json` of a study's folder holds. Raises UserError where it is none that a study wrote."""
+    content = read_json(layout.study, "a study's folder needs its study.json")
+    if not isinstance(content.get("file"), dict) or any(not isinstance(content.get(name), list) for name in ("runs", "arms", "tests")):
+        raise UserError(f"{layout.study} must be what a study wrote, it is something else: choose another folder with -o")
+    return content
+
+
+def starts_anew(study: Study, layout: Layout, before: dict[str, Any], overwrite: bool) -> bool:
+    """Whether what the folder holds is to go: as asked, or since it is of other settings and no result. Follows `refuse_changes`."""
+    return overwrite or first_change(before, study.to_json(layout), _without_results(before, layout)) != ""
+
+
+def _has_results(before: dict[str, Any], layout: Layout) -> bool:
+    """Whether more was done than to make phantoms: what fails before that can be corrected freely."""
+    records = [path for path in (layout.folder / "jobs").glob("*/*.json") if path.parent.name not in ("phantom", "collect", "report")]
+    return bool(_held(before, layout)) or any(record is not None and record.status == "done" for record in map(read_record, records))
+
+
+def changed_arms(before: dict[str, Any], now: dict[str, Any]) -> set[str]:
+    """Arms that are not what they were; what was made for them, pseudo-labels say, is of the old ones."""
+    earlier = {arm["name"]: {**arm, "title": ""} for arm in before["arms"]}
+    return {arm["name"] for arm in now["arms"] if arm["name"] in earlier and {**arm, "title": ""} != earlier[arm["name"]]}
+
+
 def _without_results(before: dict[str, Any], layout: Layout) -> set[str]:
     """Arms of which no training got as far as a checkpoint: a mistake in one can be corrected, and costs the others nothing."""
-    held = {run["arm"] for run in before["runs"] if any((layout.folder / run["trained"]).glob("checkpoint_*.pth"))}
-    return {arm["name"] for arm in before["arms"]} - held
+    return {arm["name"] for arm in before["arms"]} - _held(before, layout)
+
+
+def _held(before: dict[str, Any], layout: Layout) -> set[str]:
+    """Arms of which a training left a checkpoint."""
+    return {run["arm"] for run in before["runs"] if any((layout.folder / run["trained"]).glob("checkpoint_*.pth"))}
 
 
 def earlier_numbers(layout: Layout, overwrite: bool) -> dict[str, int]:
     """Ids of the self-training datasets that a study's folder holds already."""
     if overwrite or not layout.study.is_file():
         return {}
-    return read_json(layout.study, "a study's folder needs its study.json").get("pseudo_ids", {})
+    return read_before(layout).get("pseudo_ids", {})
 
 
 def first_change(before: dict[str, Any], now: dict[str, Any], free: Collection[str] = ()) -> str:
@@ -56,10 +89,10 @@ def first_change(before: dict[str, Any], now: dict[str, Any], free: Collection[s
     for name in sorted(set(before["file"]) | set(now["file"])):
         one, other = before["file"].get(name), now["file"].get(name)
         if name not in FREE and one != other:
-            return f"{name}: {one} there, {other} now"
+            return f"{name}: {_difference(one, other)}"
     for name in ("source", "targets", "links", "tests", "device", "primary", "baseline"):
         if before[name] != now[name]:
-            return f"{name}: {before[name]} there, {now[name]} now"
+            return f"{name}: {_difference(before[name], now[name])}"
     for preset, recipe in before.get("presets", {}).items():
         current = now["presets"].get(preset, recipe)
         changed = [name for name in recipe if name != "comment" and recipe[name] != current.get(name)]
@@ -77,3 +110,14 @@ def first_change(before: dict[str, Any], now: dict[str, Any], free: Collection[s
         if gone:
             return f"{name}: {gone[0]} is not among them now"
     return ""
+
+
+def _difference(one: Any, other: Any) -> str:
+    """What differs, without what does not: entry by entry in objects and lists."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        key = next(key for key in sorted({*one, *other}) if one.get(key) != other.get(key))
+        return f"{key}: {_difference(one.get(key), other.get(key))}"
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other) > 1:
+        place = next(place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+        return f"entry {place + 1}: {_difference(one[place], other[place])}"
+    return f"{one} there, {other} now"

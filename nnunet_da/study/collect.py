@@ -21,14 +21,14 @@ from nnunet_da.study.arms import Arm
 from nnunet_da.study.conditions import check_conditions
 from nnunet_da.study.cost import cost_table
 from nnunet_da.study.declaration import declaration_of
-from nnunet_da.study.layout import Layout, Run
+from nnunet_da.study.layout import SETTINGS_FILE, Layout, Run
 from nnunet_da.study.records import failures, read_record
 from nnunet_da.study.statistics.analysis import analyse
 from nnunet_da.study.statistics.files import RESULTS, write_answer
 from nnunet_da.study.statistics.text import answer_text
 from nnunet_da.study.study import Study
 
-COST_FILE, NOTES_FILE, SETTINGS_FILE, COMPARISON = "study_cost.csv", "study_notes.json", "report.json", "comparison"
+COST_FILE, NOTES_FILE, COMPARISON = "study_cost.csv", "study_notes.json", "comparison"
 UNIT = ["case", "domain", "label", "metric", "unit"]
 
 

@@ -1,5 +1,6 @@
 """The study file: what is compared, on what, how often; checked before anything runs."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from nnunet_da.errors import UserError
 from nnunet_da.study.yaml_file import read_yaml
 from nnunet_da.typed_values import build, fits
 
+LARGEST_SEED = 2**31 - 1
 REFERENCES = ("source_only", "zero_weight", "oracle", "joint")
+RESERVED = ("comparison", "figures", "tables")  # folders beside the arms' in what the report shows
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 
 
@@ -38,6 +41,23 @@ class PhantomSpec:
     def dataset(self) -> str:
         return f"Dataset{self.id:03d}_{self.name}"
 
+    def check(self) -> None:
+        """Raises UserError where `nnunet-da phantom` would refuse it."""
+        from nnunet_da.phantom.cohort import Window, centre
+
+        both = sorted(set(self.on) & set(self.off))
+        if both:
+            raise UserError(f"a factor is on or off, got both for {', '.join(both)}")
+        if not 1 <= self.id <= 999 or not WORD.fullmatch(self.name):
+            raise UserError(f"'id' must be 1 to 999 and 'name' one word, got {self.id} and '{self.name}'")
+        if self.train < 1 or self.test < 0 or self.seed < 0:
+            raise UserError(f"'train' must be 1 or more, 'test' and 'seed' 0 or more, got {self.train}, {self.test} and {self.seed}")
+        if self.window_mm is not None and len(self.window_mm) != 3:
+            raise UserError(f"'window_mm' must be three sizes Z Y X in mm, got {self.window_mm}")
+        centre(self.centre, self.severity, people=None, **{**dict.fromkeys(self.on, True), **dict.fromkeys(self.off, False)})
+        size = None if self.window_mm is None else (self.window_mm[0], self.window_mm[1], self.window_mm[2])
+        Window(size_mm=size, pixel_mm=self.pixel_mm, slice_scale=self.slice_scale)
+
 
 @dataclass(frozen=True)
 class ArmSpec:
@@ -51,7 +71,7 @@ class ArmSpec:
         settings: over the study's and the preset's.
         adapt_bn: arm whose trained models get the target's BatchNorm statistics instead of a training.
         self_train: arm whose predictions of the target are trained on in a second training.
-        confidence: least mean probability of a scan's predicted foreground from which the scan is kept, for `self_train`.
+        confidence: least mean probability of a scan's predicted foreground from which the scan is kept, for `self_train`; 0.9 where None.
     """
 
     name: str
@@ -61,11 +81,15 @@ class ArmSpec:
     settings: dict[str, Any] = field(default_factory=dict)
     adapt_bn: str | None = None
     self_train: str | None = None
-    confidence: float = 0.9
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         if not WORD.fullmatch(self.name):
             raise UserError(f"an arm's name must be one word of letters, digits and single underscores, got '{self.name}': rename it")
+        if self.name in RESERVED:
+            raise UserError(
+                f"an arm must not be called {', '.join(RESERVED)}, as the report's own folders are, got '{self.name}': rename it"
+            )
 
 
 @dataclass(frozen=True)
@@ -173,10 +197,10 @@ def read_study(file: Path) -> StudyFile:
         if name in content:
             content[name] = _built_list(content[name], kind, f"{file.name}, '{name}'")
     if "primary" in content:
-        content["primary"] = build(Primary, content["primary"], f"{file.name}, 'primary'")
+        content["primary"] = build(Primary, _with_text(content["primary"], "label"), f"{file.name}, 'primary'")
     if isinstance(content.get("resources"), dict):
         content["resources"] = {
-            kind: build(Resources, values, f"{file.name}, 'resources', '{kind}'") for kind, values in content["resources"].items()
+            str(kind): build(Resources, values, f"{file.name}, 'resources', '{kind}'") for kind, values in content["resources"].items()
         }
     study = build(StudyFile, content, file.name)
     check_study(study, file.name)
@@ -184,9 +208,18 @@ def read_study(file: Path) -> StudyFile:
 
 
 def find_study(file: Path) -> Path:
-    """The file itself, or a study of `plans/studies` by its name."""
-    packaged = paths.plans_dir() / "studies" / f"{file}.yaml"
-    return packaged if len(file.parts) == 1 and not file.suffix and not file.is_file() and packaged.is_file() else file
+    """The file itself, or a study of `plans/studies` by its name.
+
+    Raises:
+        UserError: neither.
+    """
+    folder = paths.plans_dir() / "studies"
+    if file.is_file():
+        return file
+    if len(file.parts) == 1 and (folder / f"{file}.yaml").is_file():
+        return folder / f"{file}.yaml"
+    shipped = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
+    raise UserError(f"a study file was expected, {file} is none: check the path, or name one that ships with the package ({shipped})")
 
 
 def check_study(study: StudyFile, where: str) -> None:
@@ -200,11 +233,19 @@ def check_study(study: StudyFile, where: str) -> None:
     for what, values in (("folds", study.folds), ("seeds", study.seeds), ("targets", study.targets)):
         if not values or len(set(values)) < len(values):
             raise UserError(f"{where}: '{what}' must be a list of different values, got {values}: correct it")
-    if any(not 0 <= seed < 2**31 for seed in study.seeds) or any(fold < 0 for fold in study.folds):
-        raise UserError(f"{where}: folds and seeds must be whole numbers of 0 or more, got {study.folds} and {study.seeds}: correct them")
+    if any(not 0 <= seed <= LARGEST_SEED for seed in study.seeds) or any(fold < 0 for fold in study.folds):
+        raise UserError(
+            f"{where}: folds must be 0 or more and seeds 0 to {LARGEST_SEED}, got {study.folds} and {study.seeds}: correct them"
+        )
+    _check_sizes(study, where)
     refuse_twice(f"{where}: arms", [arm.name for arm in study.arms])
     refuse_twice(f"{where}: test sets", [str(test.dataset) for test in study.test_sets])
     refuse_twice(f"{where}: phantom datasets", [str(spec.id) for spec in study.phantom])
+    for spec in study.phantom:
+        try:
+            spec.check()
+        except UserError as error:
+            raise UserError(f"{where}: the phantom dataset {spec.id}: {error}: correct it") from error
     unknown = [name for name in study.references or [] if name not in REFERENCES]
     if unknown:
         raise UserError(f"{where}: 'references' may be {', '.join(REFERENCES)}, got '{unknown[0]}': correct it")
@@ -213,6 +254,23 @@ def check_study(study: StudyFile, where: str) -> None:
     for name in ("seed", "preset", "target_datasets"):
         if name in study.settings or any(name in arm.settings for arm in study.arms):
             raise UserError(f"{where}: the study itself sets '{name}': take it out of 'settings'")
+
+
+def _check_sizes(study: StudyFile, where: str) -> None:
+    """Raises UserError where a number is one that no network, no score or no machine could take."""
+    for name, values in (("patch_size", study.patch_size), ("spacing_mm", study.spacing_mm)):
+        if values is not None and (len(values) != 3 or min(values) <= 0):
+            raise UserError(f"{where}: '{name}' must be three numbers Z Y X above 0, got {values}: correct it")
+    if study.batch_size is not None and study.batch_size < 1:
+        raise UserError(f"{where}: 'batch_size' must be 1 or more, got {study.batch_size}: correct it")
+    if not study.nsd_mm:
+        raise UserError(f"{where}: 'nsd_mm' must name a tolerance in mm, got none: leave it out for 1 mm")
+    for kind, asked in study.resources.items():
+        for name, value in dataclasses.asdict(asked).items():
+            if value is not None and value < (0 if name == "gpu" else 1):
+                raise UserError(
+                    f"{where}: 'resources', '{kind}': '{name}' must be {0 if name == 'gpu' else 1} or more, got {value}: correct it"
+                )
 
 
 def refuse_twice(what: str, names: Sequence[str]) -> None:
@@ -225,8 +283,10 @@ def refuse_twice(what: str, names: Sequence[str]) -> None:
 def _built_list(values: Any, kind: type, where: str) -> list[Any]:
     if not fits(values, list[Any]):
         raise UserError(f"{where} must be a list, got {type(values).__name__}: write each entry behind a dash")
-    prepared = [
-        {**value, "dataset": str(value["dataset"])} if kind is ScoredSet and isinstance(value, dict) and "dataset" in value else value
-        for value in values
-    ]
+    prepared = [_with_text(value, "dataset") if kind is ScoredSet else value for value in values]
     return [build(kind, value, f"{where}, entry {number}") for number, value in enumerate(prepared, start=1)]
+
+
+def _with_text(values: Any, name: str) -> Any:
+    """An id or a label's value may be written as a number."""
+    return {**values, name: str(values[name])} if isinstance(values, dict) and fits(values.get(name), int) else values

@@ -10,11 +10,9 @@ TIMEOUT_SECONDS = 10
 
 
 def number_of_gpus() -> int:
-    """GPUs that jobs may use: what CUDA_VISIBLE_DEVICES lists, else all."""
-    visible = paths.visible_gpus()
-    if visible is not None:
-        return len(visible)
-    return sum(line.startswith("GPU ") for line in _lines("-L"))
+    """GPUs that jobs may use: all that the driver shows, or those of them that CUDA_VISIBLE_DEVICES lists."""
+    there, visible = sum(line.startswith("GPU ") for line in _lines("-L")), paths.visible_gpus()
+    return there if visible is None or not there else len(visible)
 
 
 def gpu_memory_mb(pids: Collection[int]) -> float | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONFIGURATION = "3d_fullres"
-STUDY_FILE, JOBS_FILE = "study.json", "jobs.json"
+STUDY_FILE, JOBS_FILE, SETTINGS_FILE = "study.json", "jobs.json", "report.json"
 
 
 @dataclass(frozen=True)

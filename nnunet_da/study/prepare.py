@@ -16,7 +16,7 @@ from nnunet_da.settings import PLANS_KEY, settings_from_dict, settings_from_plan
 from nnunet_da.study.arms import Arm
 from nnunet_da.study.layout import CONFIGURATION, Layout, Run
 from nnunet_da.study.locks import lock
-from nnunet_da.study.study import JOINT_ID, ORACLE_ID, TARGET_LABELS, Study
+from nnunet_da.study.study import JOINT_ID, Study, id_of
 
 SPLITS = "splits_final.json"
 
@@ -52,10 +52,8 @@ def merge_targets(study: Study) -> None:
         UserError: datasets that do not fit.
     """
     first, *others = [find_dataset(name) for name in study.targets]
-    for number, other in enumerate(others):
-        last = number == len(others) - 1
-        dataset_id, name = (ORACLE_ID, TARGET_LABELS) if last else (ORACLE_ID - 1 - number, f"{TARGET_LABELS}{number}")
-        first = merge_datasets(first, other, dataset_id, name, overwrite=True).dataset
+    for merged, other in zip(study.merged, others, strict=True):
+        first = merge_datasets(first, other, id_of(merged), merged.split("_", 1)[1], overwrite=True).dataset
 
 
 def prepare_labelled_target(study: Study, arm: Arm) -> None:
@@ -81,8 +79,9 @@ def configure_run(study: Study, layout: Layout, arm: Arm, run: Run) -> None:
     """Add the configuration of a run to the plans of the dataset it trains on: the preset's, but for settings and seed.
 
     Raises:
-        UserError: a setting that cannot be, or one that the parent's data do not serve.
+        UserError: a setting that cannot be, or one that the parent's data do not serve; a fold that there is not.
     """
+    _fix_folds(find_dataset(study.dataset(arm, run)), [run.fold])
     file = layout.preprocessed / study.dataset(arm, run) / f"{study.plans(arm)}.json"
     with lock(layout.folder / "locks" / f"{file.parent.name}_{file.stem}.lock"):
         _add_configuration(file, study.configuration(arm, run), {**arm.settings, "seed": run.seed})

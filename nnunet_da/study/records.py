@@ -43,10 +43,10 @@ class Record:
 
 
 def read_record(file: Path) -> Record | None:
-    """The record, None where the job has not ended."""
+    """The record, None where the job has not ended, or where a full disk left less than a record."""
     try:
         return Record(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

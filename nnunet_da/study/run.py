@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,16 +16,16 @@ from typing import Any
 from nnunet_da import paths
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import CheckFailed, UserError
-from nnunet_da.study.changes import earlier_numbers, refuse_changes
+from nnunet_da.study.changes import changed_arms, earlier_numbers, read_before, refuse_changes, starts_anew
 from nnunet_da.study.gpus import number_of_gpus
 from nnunet_da.study.job import started_at
 from nnunet_da.study.jobs import Job, plan_jobs, resources
-from nnunet_da.study.layout import Layout
+from nnunet_da.study.layout import SETTINGS_FILE, Layout
 from nnunet_da.study.leakage import refuse_trained_tests
 from nnunet_da.study.locks import try_lock
 from nnunet_da.study.progress import Progress
 from nnunet_da.study.records import Record, failures, read_record
-from nnunet_da.study.study import Study
+from nnunet_da.study.study import Study, study_from_json
 
 HERE = Path(__file__).parent
 POLL_SECONDS = 0.5
@@ -67,16 +67,20 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
     """
     layout = Layout(folder.absolute())
     _check_device(study, engine)
+    _check_profile(engine)
     refuse_changes(study, layout, overwrite)
     refuse_trained_tests(study, study.links)
-    study = study.numbered(earlier_numbers(layout, overwrite))
+    before = read_before(layout) if layout.study.is_file() else None
+    anew = before is not None and starts_anew(study, layout, before, overwrite)
+    study = study.numbered(earlier_numbers(layout, anew))
     jobs = plan_jobs(study, layout, engine.cores)
+    todo = jobs if anew else _to_run(layout, jobs, _outdated(study, layout, jobs, before))
     if engine.dry_run:
-        return _dry_run(study, layout, jobs, engine)
+        return _dry_run(study, layout, jobs, todo, engine)
     with _alone(layout), _signals():
-        if overwrite and layout.study.is_file():
-            _empty(layout)
-        for job in _to_run(layout, jobs):
+        if anew and before is not None:
+            _empty(layout, before)
+        for job in todo:
             layout.record(job.name).unlink(missing_ok=True)
         _set_up(study, layout, jobs, engine)
         _run(layout, jobs, engine)
@@ -92,13 +96,36 @@ def _check_device(study: Study, engine: Engine) -> None:
         )
     if engine.gpus is not None and study.device != "cuda":
         raise UserError(f"--gpus is for a study that trains on GPUs, this one trains on {study.device}: leave it out or set 'device: cuda'")
+    if engine.gpus is not None and engine.profile is not None:
+        raise UserError("--gpus is for GPUs of this machine, with --profile the cluster gives each job its own: leave it out")
     if engine.profile is not None or study.device != "cuda":
         return
     there = number_of_gpus()
-    if not 1 <= engine.local_gpus <= there:
+    if not there:
         raise UserError(
-            f"the study trains on GPUs, of which {there} can be used here, got --gpus {engine.local_gpus}: correct it or 'device'"
+            "the study trains on GPUs ('device' cuda), the driver shows none here: correct 'device', or run it where there is one"
         )
+    if engine.local_gpus > there:
+        raise UserError(f"the study trains on GPUs, of which {there} can be used here, got --gpus {engine.local_gpus}: correct it")
+
+
+def _check_profile(engine: Engine) -> None:
+    """Raises UserError where there is no such profile, or no cluster to submit to."""
+    if engine.profile is None:
+        return
+    if (HERE / "profiles" / engine.profile).is_dir() and engine.profile:
+        lacking = [command for command in ("sbatch", "sacct") if shutil.which(command) is None]
+        if lacking and not engine.dry_run:
+            raise UserError(
+                f"--profile {engine.profile} needs Slurm's commands, {lacking[0]} is not on the path here: run it on a login node"
+            )
+        return
+    if any(Path(engine.profile).glob("config*.yaml")) and engine.profile:
+        return
+    ours = ", ".join(sorted(folder.name for folder in (HERE / "profiles").iterdir() if folder.is_dir()))
+    raise UserError(
+        f"--profile must be {ours}, or the folder of a Snakemake profile with its config.yaml, got '{engine.profile}': correct it"
+    )
 
 
 @contextlib.contextmanager
@@ -125,15 +152,22 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _empty(layout: Layout) -> None:
-    """Everything that a study made; what else a user put into the folder stays.
+def _empty(layout: Layout, before: dict[str, Any]) -> None:
+    """Everything that a study made; datasets that it did not make, and what else a user put beside its folders, stay.
 
     Records go first and study.json last: where this is killed, no job counts as done, and settings are still compared.
     """
     for name in ("jobs", "logs", "spent", "predictions", "evaluation", "adapted", "pseudo", ".snakemake"):
         shutil.rmtree(layout.folder / name, ignore_errors=True)
-    for path in (layout.models, layout.preprocessed, layout.raw, layout.results):
+    for path in (layout.models, layout.preprocessed, layout.results):
         shutil.rmtree(path, ignore_errors=True)
+    earlier = study_from_json(before)
+    for name in {*earlier.used, *earlier.merged, *(earlier.dataset(arm, run) for arm in earlier.arms for run in earlier.runs)}:
+        dataset = layout.raw / name
+        if dataset.is_symlink():
+            dataset.unlink()
+        else:
+            shutil.rmtree(dataset, ignore_errors=True)
     for file in (layout.report, layout.jobs, layout.study):
         file.unlink(missing_ok=True)
 
@@ -179,21 +213,34 @@ def _jobs_file(study: Study, jobs: list[Job], engine: Engine) -> dict[str, Any]:
     return {"gpus": engine.local_gpus, "resources": kinds, "jobs": described}
 
 
-def _to_run(layout: Layout, jobs: list[Job]) -> list[Job]:
-    """What was not done yet or failed, and all that waits for it."""
+def _outdated(study: Study, layout: Layout, jobs: list[Job], before: dict[str, Any] | None) -> set[str]:
+    """Jobs that count as done and are not: of arms that were corrected, and the report of a study that reads otherwise now."""
+    if before is None:
+        return set()
+    now = study.to_json(layout)
+    corrected = changed_arms(before, now)
+    outdated = {job.name for job in jobs if job.arm in corrected}
+    if before != now or not (layout.results / SETTINGS_FILE).is_file():
+        outdated.add("collect/collect")
+    if not layout.report.is_file():
+        outdated.add("report/report")
+    return outdated
+
+
+def _to_run(layout: Layout, jobs: list[Job], outdated: Collection[str] = ()) -> list[Job]:
+    """What was not done yet, failed or is outdated, and all that waits for it."""
     again: dict[str, Job] = {}
     for job in jobs:
         record = read_record(layout.record(job.name))
-        if record is None or record.status != "done" or again.keys() & set(job.needs):
+        if record is None or record.status != "done" or job.name in outdated or again.keys() & set(job.needs):
             again[job.name] = job
     return list(again.values())
 
 
-def _dry_run(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> Path:
+def _dry_run(study: Study, layout: Layout, jobs: list[Job], todo: list[Job], engine: Engine) -> Path:
     """List the jobs that would run, and let the engine plan them in a folder of its own."""
     import tempfile
 
-    todo = _to_run(layout, jobs)
     for job in todo:
         print(job.name + (f": {' '.join([Path(job.commands[-1][0]).name, *job.commands[-1][1:]])}" if job.kind == "train" else ""))
     kinds = list(dict.fromkeys(job.kind for job in todo))

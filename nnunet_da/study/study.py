@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nnunet_da.datasets import read_json
+from nnunet_da.errors import UserError
 from nnunet_da.presets import load_preset
 from nnunet_da.study.arms import Arm
 from nnunet_da.study.file import ArmSpec, PhantomSpec, Primary, Resources, ScoredSet, StudyFile
 from nnunet_da.study.layout import CONFIGURATION, Layout, Run
 
-JOINT_ID, ORACLE_ID, PSEUDO_ID = 999, 998, 900  # datasets that a study makes; its raw folder is its own
+JOINT_ID, ORACLE_ID = 999, 998  # datasets that a study makes; its raw folder is its own
+PSEUDO_IDS = (*range(900, 980), *range(899, 0, -1))
 TARGET_LABELS = "TargetLabels"
 
 
@@ -60,9 +61,24 @@ class Study:
         return [arm for arm in self.arms if not arm.reference]
 
     @property
+    def used(self) -> list[str]:
+        """Datasets that are there before anything is trained: the user's, and the phantom's."""
+        return [*self.links, *(spec.dataset for spec in self.file.phantom)]
+
+    @property
+    def merged(self) -> list[str]:
+        """Datasets in which several targets are merged, one after the other; the last holds all. None where no arm trains on them."""
+        if not any(arm.kind in ("oracle", "joint") for arm in self.arms):
+            return []
+        steps = len(self.targets) - 1
+        return [f"Dataset{ORACLE_ID - 1 - step:03d}_{TARGET_LABELS}{step}" for step in range(steps - 1)] + (
+            [f"Dataset{ORACLE_ID}_{TARGET_LABELS}"] if steps else []
+        )
+
+    @property
     def labelled_target(self) -> str:
         """The target, or all targets merged where there are several."""
-        return self.targets[0] if len(self.targets) == 1 else f"Dataset{ORACLE_ID}_{TARGET_LABELS}"
+        return self.merged[-1] if self.merged else self.targets[0]
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
@@ -78,7 +94,7 @@ class Study:
         if arm.kind == "joint":
             return f"Dataset{JOINT_ID}_Joint"
         if arm.kind == "self_train":
-            return f"Dataset{self.pseudo_id(arm, run)}_Pseudo"
+            return f"Dataset{self.pseudo_id(arm, run):03d}_Pseudo"
         return self.source
 
     def pseudo_id(self, arm: Arm, run: Run) -> int:
@@ -86,9 +102,16 @@ class Study:
         return self.pseudo_ids[f"{arm.name}.{run.name}"]
 
     def numbered(self, known: dict[str, int]) -> Study:
-        """With an id for the dataset of every self-training: the known one, or the next that is free, so that additions move none."""
+        """With an id for the dataset of every self-training: the known one, or the next that is free, so that additions move none.
+
+        Raises:
+            UserError: more than there are ids.
+        """
         keys = [f"{arm.name}.{run.name}" for arm in self.arms if arm.kind == "self_train" for run in self.runs]
-        free = (number for number in itertools.count(PSEUDO_ID) if number not in known.values())
+        taken = {*known.values(), *map(id_of, self.used), *map(id_of, self.merged), JOINT_ID}
+        free = (number for number in PSEUDO_IDS if number not in taken)
+        if sum(key not in known for key in keys) > len(set(PSEUDO_IDS) - taken):
+            raise UserError(f"nnU-Net has ids for 999 datasets, {len(keys)} self-trainings need more: take seeds or folds out")
         return replace(self, pseudo_ids={key: known[key] if key in known else next(free) for key in keys})
 
     def plans(self, arm: Arm) -> str:
@@ -118,6 +141,11 @@ class Study:
         runs = [{"arm": arm.name, "seed": run.seed, "fold": run.fold, "trained": trained.as_posix()} for arm, run, trained in pairs]
         presets = {name: dataclasses.asdict(load_preset(name)) for name in self.presets}
         return {**json.loads(json.dumps({**dataclasses.asdict(self), "presets": presets})), "runs": runs}
+
+
+def id_of(dataset: str) -> int:
+    """The number in `DatasetXXX_NAME`."""
+    return int(dataset.removeprefix("Dataset").split("_", 1)[0])
 
 
 def read_resolved(layout: Layout) -> Study:

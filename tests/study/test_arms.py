@@ -7,8 +7,8 @@ from nnunet_da.study.file import read_study
 
 @pytest.fixture
 def arms_of(write, content):
-    def resolve(labels: bool = True, **changes):
-        return {arm.name: arm for arm in resolve_arms(read_study(write(content | changes)), labels)}
+    def resolve(unlabelled: str = "", **changes):
+        return {arm.name: arm for arm in resolve_arms(read_study(write(content | changes)), unlabelled)}
 
     return resolve
 
@@ -41,11 +41,12 @@ def test_references_follow_the_declared_method_and_its_family(arms_of):
 
 
 def test_without_target_labels_there_is_no_oracle(arms_of):
-    assert list(arms_of(labels=False)) == ["source_only", "zero_weight", "both", "mmd"]
-    with pytest.raises(UserError, match="'oracle' trains on the target's labels"):
-        arms_of(labels=False, references=["source_only", "oracle"])
+    lacking = "B has no label map for 'c7'"
+    assert list(arms_of(lacking)) == ["source_only", "zero_weight", "both", "mmd"]
+    with pytest.raises(UserError, match="'oracle' trains on the target's labels, but B has no label map for 'c7'"):
+        arms_of(lacking, references=["source_only", "oracle"])
     with pytest.raises(UserError, match="'joint' trains on the target's labels"):
-        arms_of(labels=False, arms=[{"name": "both", "trainer": "nnUNetTrainer_UDA_GRL_MMD"}, {"name": "joint"}])
+        arms_of(lacking, arms=[{"name": "both", "trainer": "nnUNetTrainer_UDA_GRL_MMD"}, {"name": "joint"}])
 
 
 def test_references_can_be_left_out(arms_of):
@@ -58,7 +59,7 @@ def test_arms_start_from_others(arms_of):
         {"name": "adabn", "adapt_bn": "source_only"},
         {"name": "pseudo", "self_train": "mmd", "confidence": 0.8},
     ]
-    found = arms_of(arms=arms)
+    found = arms_of(arms=arms, preset="uda_small_bn")
     assert (found["adabn"].kind, found["adabn"].parent, found["adabn"].trains) == ("adapt_bn", "source_only", False)
     assert found["adabn"].trainer == "nnUNetTrainer_UDA_SourceOnly"
     assert (found["pseudo"].kind, found["pseudo"].trainer) == ("self_train", "nnUNetTrainer_UDA_MMD")
@@ -73,6 +74,14 @@ def test_arms_start_from_others(arms_of):
         ({"name": "x", "adapt_bn": "nobody"}, ("'nobody'", "source_only")),
         ({"name": "x", "adapt_bn": "x"}, ("'x'",)),
         ({"name": "x", "adapt_bn": "oracle"}, ("trains on the source",)),
+        ({"name": "x", "adapt_bn": "mmd"}, ("BatchNorm", "the preset uda has none")),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "confidence": 0.5}, ("'x' has a confidence",)),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "title": "mmd"}, ("'mmd' comes twice",)),
+        ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "title": "source only"}, ("'source only' comes twice",)),
+        ({"name": "zero_weight", "adapt_bn": "mmd"}, ("'zero_weight' is trained as its name says",)),
+        ({"name": "zero_weight", "settings": {"w_adv": 5.0}}, ("weights of 'zero_weight' are 0",)),
+        ({"name": "zero_weight", "trainer": "nnUNetTrainer_UDA_SourceOnly"}, ("'zero_weight'", "does not align")),
+        ({"name": "source_only", "trainer": "nnUNetTrainer_UDA_GRL"}, ("'source_only'", "which aligns")),
         ({"name": "x", "trainer": "nnUNetTrainer_Nothing"}, ("nnUNetTrainer_Nothing", "nnUNetTrainer_UDA_MMD")),
         ({"name": "x", "trainer": "nnUNetTrainer_PFDAformer"}, ("arm 'x'", "TransUNet3D", "pf_daformer")),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "nothing"}, ("nothing", "pf_daformer")),
@@ -87,6 +96,28 @@ def test_bad_arms_are_refused(arms_of, arm, words):
         arms_of(arms=[{"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD"}, arm])
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_reference_that_is_left_out_is_no_name_for_another_arm(arms_of):
+    """Trained on the source, it would be taken for the oracle of the gap."""
+    arms = [{"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD"}, {"name": "oracle", "trainer": "nnUNetTrainer_UDA_SourceOnly"}]
+    with pytest.raises(UserError, match="'oracle' is a reference that 'references' leaves out"):
+        arms_of(arms=arms, references=["source_only", "zero_weight"])
+
+
+def test_arms_in_a_chain_are_refused_by_the_arm_that_is_wrong(arms_of):
+    arms = [{"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD"}, {"name": "a", "self_train": "b"}, {"name": "b", "self_train": "mmd"}]
+    with pytest.raises(UserError, match="the arm 'a' must start from an arm that trains on the source, 'b' does not"):
+        arms_of(arms=arms)
+
+
+def test_the_arm_of_another_length_is_named_and_not_a_reference(arms_of):
+    arms = [
+        {"name": "mmd", "trainer": "nnUNetTrainer_UDA_MMD"},
+        {"name": "long", "trainer": "nnUNetTrainer_UDA_GRL", "settings": {"num_epochs": 9}},
+    ]
+    with pytest.raises(UserError, match="'mmd' has 6 and 'long' 18"):
+        arms_of(arms=arms)
 
 
 def test_an_unknown_primary_method_is_refused(arms_of):

@@ -5,8 +5,9 @@ import pytest
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import UserError
 from nnunet_da.study import study as study_module
-from nnunet_da.study.changes import earlier_numbers, first_change, refuse_changes
+from nnunet_da.study.changes import changed_arms, earlier_numbers, first_change, read_before, refuse_changes, starts_anew
 from nnunet_da.study.layout import Layout
+from nnunet_da.study.records import Record
 
 
 @pytest.fixture
@@ -67,6 +68,48 @@ def test_an_arm_without_a_checkpoint_may_be_corrected_or_go(resolved, content, t
     leave_checkpoint(before, before.arm("mmd"), layout)
     with pytest.raises(UserError, match="trainer of the arm 'mmd'"):
         refuse_changes(resolved(correct), layout, overwrite=False)
+
+
+def leave(layout, job, status="done"):
+    Record(job, status).write(layout.record(job))
+
+
+def test_what_failed_before_any_result_can_be_corrected_freely(resolved, content, tmp_path):
+    layout = Layout(tmp_path / "study")
+    before, now = resolved(content), resolved(content | {"patch_size": None, "mirroring": False})
+    layout.folder.mkdir()
+    write_json(before.to_json(layout), layout.study)
+    leave(layout, "phantom/101")
+    leave(layout, "prepare/uda", "failed")
+    refuse_changes(now, layout, overwrite=False)
+    assert starts_anew(now, layout, read_before(layout), overwrite=False)
+    assert not starts_anew(before, layout, read_before(layout), overwrite=False)
+    leave(layout, "prepare/uda")
+    with pytest.raises(UserError, match="mirroring: True there, False now"):
+        refuse_changes(now, layout, overwrite=False)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("content_of_file", ["{}", '{"participants": 12}', '{"file": {}, "runs": 3, "arms": [], "tests": []}', "[1]", "{"])
+def test_a_study_json_of_something_else_is_left_alone(resolved, content, tmp_path, content_of_file, overwrite):
+    (tmp_path / "study.json").write_text(content_of_file)
+    with pytest.raises(UserError, match=r"study\.json"):
+        refuse_changes(resolved(content), Layout(tmp_path), overwrite=overwrite)
+
+
+def test_a_folder_that_holds_the_users_datasets_is_refused(resolved, content, tmp_path):
+    study = replace(resolved(content), links={"Dataset101_A": str(tmp_path / "study" / "nnUNet_raw" / "Dataset101_A")})
+    layout = Layout(tmp_path / "study")
+    layout.folder.mkdir()
+    with pytest.raises(UserError, match="must not hold the user's datasets"):
+        refuse_changes(study, layout, overwrite=True)
+
+
+def test_a_corrected_arm_is_known_whatever_its_title(described, content):
+    both, mmd = content["arms"]
+    assert changed_arms(described(), described(arms=[both | {"title": "Both"}, mmd])) == set()
+    now = described(arms=[both, mmd | {"settings": {"w_mmd": 1.0}}, {"name": "new", "trainer": "nnUNetTrainer_UDA_GRL"}])
+    assert changed_arms(described(), now) == {"mmd"}
 
 
 def leave_checkpoint(study, arm, layout):

@@ -40,6 +40,10 @@ def test_gpus_are_counted_unless_the_environment_says_which(driver, monkeypatch)
     assert number_of_gpus() == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert number_of_gpus() == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,none,0")  # CUDA stops reading at what is no GPU
+    assert number_of_gpus() == 1
+    driver("#!/bin/sh\nexit 9\n")
+    assert number_of_gpus() == 0  # nothing to be seen, whatever the variable says
 
 
 def test_a_driver_that_fails_or_hangs_is_none(driver, monkeypatch):

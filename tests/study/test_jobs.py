@@ -52,6 +52,7 @@ def test_a_training_is_stock_and_its_arm_the_only_difference(jobs_of, content, t
 
 
 def test_a_prediction_is_stock_in_whatever_way_the_model_stands(jobs_of, content):
+    content["preset"] = "uda_small_bn"
     content["arms"].append({"name": "adabn", "adapt_bn": "source_only"})
     jobs = jobs_of(content)
     source, target = jobs["predict/mmd.seed1_fold0"].commands
@@ -67,6 +68,7 @@ def test_a_prediction_is_stock_in_whatever_way_the_model_stands(jobs_of, content
 
 
 def test_no_arm_waits_for_another_but_those_that_start_from_one(jobs_of, content):
+    content["preset"] = "uda_small_bn"
     content["arms"] += [{"name": "adabn", "adapt_bn": "source_only"}, {"name": "pseudo", "self_train": "mmd"}]
     jobs = jobs_of(content)
     for name in jobs:

@@ -12,7 +12,7 @@ def centres(make_centre):
     """Two datasets whose test scans are scans of their own."""
     folders = {}
     for dataset_id, name in ((101, "A"), (102, "B")):
-        folders[name] = make_centre(dataset_id, name, cases=2, seed=dataset_id)
+        folders[name] = make_centre(dataset_id, name, cases=5, seed=dataset_id)
         spare = make_centre(dataset_id + 100, f"{name}spare", cases=1, seed=dataset_id + 7)
         for kind in ("images", "labels"):
             shutil.move(str(spare / f"{kind}Tr"), str(folders[name] / f"{kind}Ts"))
@@ -28,6 +28,7 @@ def test_tests_apart_from_training_pass(centres, resolved, content):
 def test_a_training_scan_under_another_name_is_named(centres, resolved, content):
     del content["phantom"]
     shutil.copy(centres["A"] / "imagesTr" / "A_01_0000.nii.gz", centres["B"] / "imagesTs" / "new_0000.nii.gz")
+    shutil.copy(centres["A"] / "labelsTr" / "A_01.nii.gz", centres["B"] / "labelsTs" / "new.nii.gz")
     with pytest.raises(UserError, match=r"Dataset102_B/imagesTs/new_0000\.nii\.gz holds the same scan as Dataset101_A/imagesTr/A_01_0000"):
         refuse_trained_tests(resolved(content))
 
@@ -60,6 +61,7 @@ def test_only_datasets_that_are_there_are_looked_at(resolved, content):
 def test_nothing_is_written_before_a_training_scan_is_refused(centres, nnunet_folders, write, content, tmp_path, capsys):
     del content["phantom"]
     shutil.copy(centres["A"] / "imagesTr" / "A_01_0000.nii.gz", centres["B"] / "imagesTs" / "new_0000.nii.gz")
+    shutil.copy(centres["A"] / "labelsTr" / "A_01.nii.gz", centres["B"] / "labelsTs" / "new.nii.gz")
     assert main(["study", str(write(content)), "-o", str(tmp_path / "out"), "--cores", "2"]) == 2
     assert "holds the same scan as" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

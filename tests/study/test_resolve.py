@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from nnunet_da.errors import UserError
@@ -18,17 +20,83 @@ def test_everything_is_filled_in_and_survives_json(resolved, content, tmp_path):
     )
 
 
-def test_the_users_datasets_are_linked(resolved, content, make_centre):
+@pytest.fixture
+def own_centres(content, make_centre):
+    """Two datasets of the user's with test scans; the study makes none itself. Returns their folders."""
+    folders = []
     for dataset_id, name in ((101, "A"), (102, "B")):
-        folder = make_centre(dataset_id, name, cases=2)
+        folder = make_centre(dataset_id, name, cases=5)
         for kind in ("images", "labels"):
             (folder / f"{kind}Ts").mkdir()
-            for file in (folder / f"{kind}Tr").iterdir():
-                (folder / f"{kind}Ts" / f"test_{file.name}").write_bytes(file.read_bytes())
+            file = min((folder / f"{kind}Tr").iterdir())
+            (folder / f"{kind}Ts" / f"test_{file.name}").write_bytes(file.read_bytes())
+        folders.append(folder)
     del content["phantom"]
+    return folders
+
+
+def test_the_users_datasets_are_linked(resolved, content, own_centres):
     study = resolved(content)
     assert sorted(study.links) == ["Dataset101_A", "Dataset102_B"]
     assert any(arm.kind == "oracle" for arm in study.arms)
+
+
+def _of(folder, pattern):
+    return min(folder.glob(pattern))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda a, b: _of(b, "labelsTs/*.nii.gz").unlink(), "'test_.*' has no label map"),
+        (lambda a, b: _of(b, "imagesTs/*.nii.gz").rename(b / "imagesTs" / "scan.nii.gz"), "no scan CASE_0000"),
+        (lambda a, b: _of(a, "labelsTr/*.nii.gz").unlink(), "every training case of the source"),
+        (lambda a, b: _of(a, "imagesTr/*.nii.gz").unlink(), "needs 5 cases for nnU-Net's five folds, it has 4"),
+        (lambda a, b: b.rename(b.with_name("Dataset999_B")), "Dataset999_B and Dataset999_Joint, both of this study, have the id 999"),
+        (lambda a, b: _describe(b, labels={"background": 0, "tibia": 2}), "must have a label of the source"),
+        (lambda a, b: _describe(b, channel_names={"0": "CT", "1": "CT"}), "has 1 of 2 channels|2 channel"),
+        (lambda a, b: _describe(b, dataset=[]), "'dataset' in Dataset102_B/dataset.json"),
+    ],
+)
+def test_datasets_that_no_job_could_use_are_refused_before_any_training(resolved, content, own_centres, damage, words):
+    damage(*own_centres)
+    if own_centres[1].is_dir() is False:
+        content["targets"] = [999]
+    with pytest.raises(UserError, match=words):
+        resolved(content)
+
+
+def _describe(folder, **changes):
+    file = folder / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_missing_label_of_the_target_is_named_where_it_is_asked_for(resolved, content, own_centres):
+    missing = _of(own_centres[1], "labelsTr/*.nii.gz")
+    missing.unlink()
+    assert "oracle" not in [arm.name for arm in resolved(content).arms]
+    with pytest.raises(UserError, match=rf"no label map in labelsTr for '{missing.name.removesuffix('.nii.gz')}' \(1 of 5 scans\)"):
+        resolved(content | {"references": ["source_only", "oracle"]})
+
+
+def test_a_phantom_does_not_share_an_id_with_the_users_dataset(resolved, content, make_centre):
+    folder = make_centre(102, "Mine", cases=5)
+    for kind in ("images", "labels"):
+        (folder / f"{kind}Tr").rename(folder / f"{kind}Ts")
+    with pytest.raises(UserError, match="Dataset102_Mine and Dataset102_B, both of this study, have the id 102"):
+        resolved(content | {"test_sets": [{"dataset": "Dataset102_Mine"}]})
+
+
+def test_self_trainings_take_free_ids(resolved, content):
+    """None of the study's own, and none of 980 to 999, which merged datasets have."""
+    content["phantom"][1]["id"] = 900
+    arms = [*content["arms"], {"name": "one", "self_train": "both"}, {"name": "two", "self_train": "mmd"}]
+    study = resolved(content | {"targets": [900], "arms": arms, "seeds": list(range(10)), "folds": [0, 1, 2, 3, 4]})
+    numbers = list(study.pseudo_ids.values())
+    assert len(set(numbers)) == 100
+    assert not set(numbers) & {101, 900, *range(980, 1000)}
+    with pytest.raises(UserError, match="nnU-Net has ids for 999 datasets"):
+        resolved(content | {"targets": [900], "arms": arms, "seeds": list(range(120)), "folds": [0, 1, 2, 3, 4]})
 
 
 @pytest.mark.parametrize(
@@ -51,6 +119,13 @@ def test_the_users_datasets_are_linked(resolved, content, make_centre):
         ({"margins": {"dice": -1.0}}, ("margin of dice",)),
         ({"targets": [102, "Dataset102_B"]}, ("different datasets",)),
         ({"test_sets": [102]}, ("test_sets",)),
+        ({"test_sets": [{"dataset": 102, "images": "imagesTr"}, {"dataset": "Dataset102_B"}]}, ("'Dataset102_B' comes twice",)),
+        ({"nsd_mm": [0]}, ("'nsd_mm'", "above 0")),
+        ({"field_of_view_mm": -5}, ("'field_of_view_mm'", "0 mm or more")),
+        ({"folds": [0, 7]}, ("folds 0 to 4", "fold 7")),
+        ({"batch_size": 1}, ("the arm 'both'", "2 samples per domain")),
+        ({"patch_size": [32, 32, 32]}, ("'patch_size'", "stock networks plan theirs")),
+        ({"references": [], "arms": [{"name": "one", "trainer": "nnUNetTrainer_UDA_GRL"}]}, ("beside the baseline 'one'",)),
     ],
 )
 def test_bad_studies_are_refused(resolved, content, changes, words):
@@ -58,6 +133,20 @@ def test_bad_studies_are_refused(resolved, content, changes, words):
         resolved(content | changes)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "words"),
+    [
+        (0, {"labels": False}, "needs label maps"),
+        (0, {"train": 4}, "made with 4"),
+        (1, {"train": 4}, "Dataset102_B needs 5 training scans"),
+    ],
+)
+def test_a_phantom_that_cannot_be_trained_on_is_refused(resolved, content, number, changes, words):
+    content["phantom"][number] |= changes
+    with pytest.raises(UserError, match=words):
+        resolved(content)
 
 
 def test_a_target_without_scored_scans_is_refused(resolved, content):

@@ -78,10 +78,12 @@ def test_a_process_that_dies_is_a_failure_not_the_end(run, layout):
     assert "without a word" in read_record(layout.record("train/a.x")).reason
 
 
-@pytest.mark.parametrize(("there", "options"), [(0, {}), (2, {"gpus": 3})])
-def test_gpus_that_are_not_there_are_refused(run, layout, monkeypatch, there, options):
+@pytest.mark.parametrize(
+    ("there", "options", "words"), [(0, {}, "the driver shows none here"), (2, {"gpus": 3}, "of which 2 can be used here, got --gpus 3")]
+)
+def test_gpus_that_are_not_there_are_refused(run, layout, monkeypatch, there, options, words):
     monkeypatch.setattr(engine, "number_of_gpus", lambda: there)
-    with pytest.raises(UserError, match=f"of which {there} can be used here"):
+    with pytest.raises(UserError, match=words):
         run([], changes={"device": "cuda"}, **options)
     assert not layout.folder.exists()
 
@@ -127,7 +129,7 @@ def test_results_of_other_settings_are_never_mixed(run, layout, content):
     run(jobs)
     mark = layout.folder / "jobs" / "train" / "a.x.json"
     before = mark.read_bytes()
-    with pytest.raises(UserError, match=r"other settings \(settings: .*'num_epochs': 3.*--overwrite"):
+    with pytest.raises(UserError, match=r"other settings \(settings: num_epochs: 3 there, 4 now\).*--overwrite"):
         run(jobs, changes={"settings": {"num_epochs": 4, "iterations_per_epoch": 2}})
     assert mark.read_bytes() == before
     run(jobs, changes={"settings": {"num_epochs": 4, "iterations_per_epoch": 2}}, overwrite=True)
@@ -138,6 +140,9 @@ def test_a_stop_while_a_folder_is_emptied_harms_nothing(run, layout, monkeypatch
     """No record outlives what it records, and the settings are there to be compared until the last."""
     jobs, remove = [Job("train/a.x", [], [python("pass")], "a", "x")], shutil.rmtree
     run(jobs)
+    fold = layout.folder / json.loads(layout.study.read_text())["runs"][0]["trained"]
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_final.pth").touch()
 
     def stopped(folder, **options):
         if Path(folder) == layout.models:
@@ -154,6 +159,73 @@ def test_a_stop_while_a_folder_is_emptied_harms_nothing(run, layout, monkeypatch
         run(jobs, changes=other)
     run(jobs)
     assert statuses(layout, ["train/a.x", "report/report"]) == {"train/a.x": "done", "report/report": "done"}
+
+
+def test_a_study_that_reads_otherwise_is_reported_anew_and_nothing_else_is_repeated(run, layout, tmp_path):
+    def counting(name: str) -> list[list[str]]:
+        return [python(f"open({str(tmp_path / name)!r}, 'a').write('x')")]
+
+    jobs = [Job("train/a.x", [], counting("trained"), "a", "x"), Job("collect/collect", ["train/a.x"], counting("collected"))]
+
+    def counts():
+        return [len((tmp_path / name).read_text()) for name in ("trained", "collected")]
+
+    run(jobs)
+    layout.results.mkdir()
+    (layout.results / "report.json").touch()
+    run(jobs)
+    assert counts() == [1, 1]
+    run(jobs, changes={"title": "Other words"})
+    assert counts() == [1, 2]
+    layout.report.unlink()
+    run(jobs, changes={"title": "Other words"})
+    assert (layout.report.is_file(), counts()) == (True, [1, 2])
+
+
+def test_what_was_made_for_an_arm_before_its_correction_is_made_anew(run, layout, content, tmp_path):
+    """Pseudo-labels of the old confidence would be trained on without a word."""
+    both, mmd = content["arms"]
+
+    def changed(confidence: float) -> dict:
+        return {"arms": [both, mmd, {"name": "st", "self_train": "mmd", "confidence": confidence}]}
+
+    jobs = [
+        Job("train/mmd.x", [], [python(f"open({str(tmp_path / 'mmd')!r}, 'a').write('x')")], "mmd", "x"),
+        Job("pseudo/st.x", ["train/mmd.x"], [python(f"open({str(tmp_path / 'pseudo')!r}, 'a').write('x')")], "st", "x"),
+        Job("train/st.x", ["pseudo/st.x"], [python("raise SystemExit('no')")], "st", "x"),
+    ]
+    for confidence, made in ((0.9, 1), (0.9, 1), (0.5, 2)):
+        with pytest.raises(CheckFailed):
+            run(jobs, changes=changed(confidence))
+        assert [len((tmp_path / name).read_text()) for name in ("mmd", "pseudo")] == [1, made]
+
+
+def test_overwriting_leaves_what_the_study_did_not_make(run, layout):
+    run([])
+    for name in ("Dataset101_A", "Dataset777_Precious"):
+        (layout.raw / name).mkdir(parents=True)
+    run([], overwrite=True)
+    assert [folder.name for folder in layout.raw.iterdir()] == ["Dataset777_Precious"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"profile": "nope"}, "--profile must be slurm, or the folder of a Snakemake profile"),
+        ({"profile": ""}, "--profile must be slurm"),
+        ({"profile": "slurm"}, "needs Slurm's commands, sbatch is not on the path"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_refused_with_nothing_written(run, layout, options, words, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=words):
+        run([], **options)
+    assert not layout.folder.exists()
+
+
+def test_gpus_are_the_clusters_with_a_profile(run):
+    with pytest.raises(UserError, match="--gpus is for GPUs of this machine"):
+        run([], changes={"device": "cuda"}, gpus=1, profile="slurm")
 
 
 def test_an_added_run_does_not_repeat_the_others(run, layout, tmp_path):

@@ -99,6 +99,8 @@ def find_dataset(id_or_name: str | int) -> RawDataset:
         UserError: none or several of that id, or dataset.json missing, unreadable or incomplete.
     """
     folder = _dataset_folder(str(id_or_name))
+    if not re.match(r"Dataset\d{3}_", folder.name):
+        raise UserError(f"a dataset's folder must be called DatasetXXX_NAME with three digits, got {folder.name}: rename it")
     description = read_json(folder / "dataset.json", f"{folder.name} needs its dataset.json")
     for key, kind in (("channel_names", dict), ("labels", dict), ("file_ending", str)):
         if not isinstance(description.get(key), kind):

@@ -17,6 +17,11 @@ RESTYLING = ("nnUNetTrainer_UDA_HistogramMatching", "nnUNetTrainer_UDA_Fourier")
 SUPERVISED = (*(name for name in NETWORKS if "PFDAformer" not in name), "nnUNetTrainer_Stock")  # no alignment term, no target
 
 
+def trainer_names() -> list[str]:
+    """Trainers that ship with the package."""
+    return sorted(file.stem for file in paths.trainers_dir().glob("nnUNetTrainer_*.py"))
+
+
 def network_of(trainer: str) -> str | None:
     """The one network that a trainer trains, None for any."""
     return next((network for start, network in NETWORKS.items() if trainer.startswith(start)), None)
@@ -45,9 +50,8 @@ def check_trainer(trainer: str | None, network: str, aligns: bool) -> None:
     """
     if trainer is None:
         return
-    known = sorted(file.stem for file in paths.trainers_dir().glob("nnUNetTrainer_*.py"))
-    if trainer not in known:
-        raise UserError(f"the trainer must be one of {', '.join(known)}, got '{trainer}'")
+    if trainer not in trainer_names():
+        raise UserError(f"the trainer must be one of {', '.join(trainer_names())}, got '{trainer}'")
     needed = network_of(trainer)
     if needed is not None and network != needed:
         raise UserError(

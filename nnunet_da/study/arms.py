@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nnunet_da.errors import UserError
-from nnunet_da.planning_trainers import aligns, check_trainer
+from nnunet_da.planning_trainers import aligns, check_trainer, needs_target, trainer_names
 from nnunet_da.presets import load_preset
 from nnunet_da.settings import AdaptationSettings, settings_from_dict
 from nnunet_da.study.file import REFERENCES, ArmSpec, StudyFile, refuse_twice
@@ -57,11 +57,11 @@ class Arm:
         return settings.num_epochs * settings.iterations_per_epoch
 
 
-def resolve_arms(study: StudyFile, unlabelled: str) -> list[Arm]:
+def resolve_arms(study: StudyFile, lacking: dict[str, str]) -> list[Arm]:
     """References first, then the file's arms.
 
     Args:
-        unlabelled: a scan of a target that has no label map, in words; "" where all have one.
+        lacking: oracle or joint -> what it lacks, in words; neither where they can be had.
 
     Raises:
         UserError: unknown trainer, preset, parent or setting; oracle or joint without target labels; arms of different length.
@@ -70,13 +70,10 @@ def resolve_arms(study: StudyFile, unlabelled: str) -> list[Arm]:
     method = _primary_method(study)
     asked = [name for name in REFERENCES if name in specs] if study.references is None else study.references
     wanted = [name for name in REFERENCES if study.references is None or name in study.references]
-    if unlabelled:
-        needing = [name for name in ("oracle", "joint") if name in asked]
-        if needing:
-            raise UserError(
-                f"the arm '{needing[0]}' trains on the target's labels, but {unlabelled}: add what is missing, or take the arm out"
-            )
-        wanted = [name for name in wanted if name not in ("oracle", "joint")]
+    needing = [name for name in asked if name in lacking]
+    if needing:
+        raise UserError(f"the arm '{needing[0]}' trains on the target's labels, but {lacking[needing[0]]}: mend that, or take the arm out")
+    wanted = [name for name in wanted if name not in lacking]
     arms = [_reference(name, study, method, specs.get(name)) for name in wanted]
     others = [spec for spec in study.arms if spec.name not in wanted]
     for spec in others:
@@ -124,9 +121,14 @@ def _check_reference(spec: ArmSpec) -> None:
         raise UserError(f"the reference '{name}' is trained as its name says: take adapt_bn, self_train and confidence out, or rename it")
     if name == "zero_weight" and weights:
         raise UserError(f"the weights of 'zero_weight' are 0, got '{weights[0]}': take it out, or rename the arm")
-    if spec.trainer is not None and aligns(spec.trainer) != (name == "zero_weight"):
-        does = "aligns" if aligns(spec.trainer) else "does not align"
-        raise UserError(f"the reference '{name}' cannot have the trainer {spec.trainer}, which {does}: take it out, or rename the arm")
+    if spec.trainer is None or spec.trainer not in trainer_names():  # an unknown one is refused with the others
+        return
+    if name == "zero_weight" and not aligns(spec.trainer):
+        raise UserError(
+            f"the reference '{name}' cannot have the trainer {spec.trainer}, which has no weights: take it out, or rename the arm"
+        )
+    if name != "zero_weight" and needs_target(spec.trainer):
+        raise UserError(f"the reference '{name}' cannot have the trainer {spec.trainer}, which adapts: take it out, or rename the arm")
 
 
 def _aligning(study: StudyFile, method: ArmSpec) -> ArmSpec:

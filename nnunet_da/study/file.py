@@ -42,7 +42,7 @@ class PhantomSpec:
         return f"Dataset{self.id:03d}_{self.name}"
 
     def check(self) -> None:
-        """Raises UserError where `nnunet-da phantom` would refuse it."""
+        """Raises UserError where no dataset could be made of it."""
         from nnunet_da.phantom.cohort import Window, centre
 
         both = sorted(set(self.on) & set(self.off))

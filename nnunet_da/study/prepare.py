@@ -16,7 +16,7 @@ from nnunet_da.settings import PLANS_KEY, settings_from_dict, settings_from_plan
 from nnunet_da.study.arms import Arm
 from nnunet_da.study.layout import CONFIGURATION, Layout, Run
 from nnunet_da.study.locks import lock
-from nnunet_da.study.study import JOINT_ID, Study, id_of
+from nnunet_da.study.study import JOINT_ID, JOINT_NAME, PSEUDO_NAME, Study, id_of
 
 SPLITS = "splits_final.json"
 
@@ -65,7 +65,7 @@ def prepare_labelled_target(study: Study, arm: Arm) -> None:
     source, plans_name = find_dataset(study.source), load_preset(arm.preset).plans_name
     labelled = find_dataset(study.labelled_target)
     if arm.kind == "joint":
-        merged = merge_datasets(source, labelled, JOINT_ID, "Joint", overwrite=True)
+        merged = merge_datasets(source, labelled, JOINT_ID, JOINT_NAME, overwrite=True)
         plans_of_merged(plans_name, source, merged.dataset, list(merged.added.values()), CONFIGURATION)
         dataset = merged.dataset
     else:
@@ -99,7 +99,7 @@ def prepare_pseudo_labels(study: Study, layout: Layout, arm: Arm, run: Run) -> N
         study.model(study.arm(str(arm.parent)), run, layout),
         study.targets[0],
         study.pseudo_id(arm, run),
-        "Pseudo",
+        PSEUDO_NAME,
         folds=(str(run.fold),),
         mirroring=study.file.mirroring,
         device=study.device,

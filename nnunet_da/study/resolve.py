@@ -1,6 +1,7 @@
 """Study file to study: every name looked up, every demand checked that can be before anything runs."""
 
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from nnunet_da.study.jobs import DEFAULTS
 from nnunet_da.study.study import Study, id_of
 
 STOCK_FOLDS = 5
+MERGED_KEYS = ("channel_names", "file_ending", "labels", "regions_class_order")  # alike in datasets that one model learns from
 
 
 def resolve(file: StudyFile) -> Study:
@@ -41,8 +43,8 @@ def resolve(file: StudyFile) -> Study:
     if source in targets:
         raise UserError(f"source and target must be different datasets, got {source} for both: give the other centre as target")
     tests = _tests(file, datasets, source, targets)
-    _check_sizes(file)
-    arms = resolve_arms(file, next(filter(None, map(datasets.without_label, targets)), ""))
+    _check_patch_and_device(file)
+    arms = resolve_arms(file, _lacking(datasets, source, targets))
     baseline, primary = _question(file, datasets, arms, targets)
     _refuse_trained_tests(arms, tests, targets)
     _refuse_several_targets(arms, targets)
@@ -52,6 +54,7 @@ def resolve(file: StudyFile) -> Study:
     _refuse_own_ids(study)
     _check_batches(study)
     _check_folds(study, datasets)
+    _check_labels(study, datasets)
     _check_declaration(study, datasets)
     return study
 
@@ -93,6 +96,14 @@ class _Datasets:
         missing = [case for case in cases if not (dataset.folder / "labelsTr" / f"{case}{dataset.file_ending}").is_file()]
         return f"{name} has no label map in labelsTr for '{missing[0]}' ({len(missing)} of {len(cases)} scans)" if missing else ""
 
+    def unlike(self, name: str, other: str, keys: Sequence[str]) -> str:
+        """An entry of dataset.json in which two of the user's datasets differ, in words; "" where they are alike."""
+        if name in self.made or other in self.made:
+            return ""
+        here, there = self._found[name].description, self._found[other].description
+        differs = [key for key in keys if here.get(key) != there.get(key)]
+        return f"'{differs[0]}' of {other} is {there.get(differs[0])} and not {here.get(differs[0])} as of {name}" if differs else ""
+
     def check_source(self, name: str) -> None:
         """Raises UserError where the source has nothing to learn from."""
         spec = self.spec(name)
@@ -121,6 +132,12 @@ class _Datasets:
             return ["1"]
         return list(read_labels(self._found[name].folder / "dataset.json").keys)
 
+    def label_values(self, name: str) -> frozenset[int]:
+        """Values that label maps may hold."""
+        if self.spec(name) is not None:
+            return frozenset({0, 1})
+        return read_labels(self._found[name].folder / "dataset.json").allowed_values or frozenset()
+
     def not_scored(self, test: ScoredSet) -> str:
         """Why a test set cannot be predicted and scored, in words; "" where it can."""
         spec = self.spec(test.dataset)
@@ -133,9 +150,22 @@ class _Datasets:
         for case, files in scans.items():
             if len(files) != dataset.num_channels:
                 return f"'{case}' has {len(files)} of {dataset.num_channels} channels"
-            if not (dataset.folder / test.labels / f"{case}{dataset.file_ending}").is_file():
-                return f"'{case}' has no label map"
+        if not any((dataset.folder / test.labels / f"{case}{dataset.file_ending}").is_file() for case in scans):
+            return f"none of its {len(scans)} scans has a label map CASE{dataset.file_ending}"
         return ""
+
+
+def _lacking(datasets: _Datasets, source: str, targets: list[str]) -> dict[str, str]:
+    """What keeps the oracle and the joint arm from being trained."""
+    unlabelled = next(filter(None, map(datasets.without_label, targets)), "")
+    unlike = next(filter(None, (datasets.unlike(source, target, MERGED_KEYS) for target in targets)), "")
+    found = {"oracle": unlabelled or unlike, "joint": unlabelled or unlike}
+    if not found["oracle"] and len(targets) == 1:
+        try:
+            datasets.folds(targets[0])
+        except UserError as error:
+            found["oracle"] = str(error)
+    return {name: words for name, words in found.items() if words}
 
 
 def _tests(file: StudyFile, datasets: _Datasets, source: str, targets: list[str]) -> list[ScoredSet]:
@@ -178,8 +208,8 @@ def _refuse_several_targets(arms: list[Arm], targets: list[str]) -> None:
         raise UserError(f"the arm '{looking[0]}' adapts to one target, the study has {len(targets)}: make a study for each target")
 
 
-def _check_sizes(file: StudyFile) -> None:
-    """Raises UserError where a size or a device is asked for that no arm could have."""
+def _check_patch_and_device(file: StudyFile) -> None:
+    """Raises UserError where a patch size or a device is asked for that no arm could have."""
     presets = [load_preset(name) for name in dict.fromkeys([file.preset, *(arm.preset for arm in file.arms if arm.preset)])]
     if file.patch_size is not None and not any(preset.network for preset in presets):
         raise UserError("'patch_size' is for presets with a network of their own, stock networks plan theirs: take it out")
@@ -207,6 +237,24 @@ def _refuse_own_ids(study: Study) -> None:
         if number in owner:
             raise UserError(f"{owner[number]} and {name}, both of this study, have the id {number}: give one of your own another id")
         owner[number] = name
+
+
+def _check_labels(study: Study, datasets: _Datasets) -> None:
+    """Raises UserError where predictions could not be scored, or pseudo-labels not be merged with the source's labels."""
+    for test in study.tests:
+        allowed, learnt = datasets.label_values(test.dataset), datasets.label_values(study.source)
+        if not learnt <= allowed:
+            raise UserError(
+                f"{test.dataset} must know the labels that models of {study.source} predict ({_listed(learnt)}) to be scored, its"
+                f" dataset.json has {_listed(allowed)}: name all of them there, or take it out of the test sets"
+            )
+    unlike = datasets.unlike(study.source, study.targets[0], ("channel_names",))
+    if unlike and any(arm.kind == "self_train" for arm in study.arms):
+        raise UserError(f"self-training merges source and target, but {unlike}: make them alike")
+
+
+def _listed(values: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(values)))
 
 
 def _check_folds(study: Study, datasets: _Datasets) -> None:

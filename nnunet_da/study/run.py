@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 from nnunet_da import paths
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import CheckFailed, UserError
-from nnunet_da.study.changes import changed_arms, earlier_numbers, read_before, refuse_changes, starts_anew
+from nnunet_da.study.changes import Earlier, earlier_study, kept_arms
 from nnunet_da.study.gpus import number_of_gpus
 from nnunet_da.study.job import started_at
 from nnunet_da.study.jobs import Job, plan_jobs, resources
@@ -25,7 +26,7 @@ from nnunet_da.study.leakage import refuse_trained_tests
 from nnunet_da.study.locks import try_lock
 from nnunet_da.study.progress import Progress
 from nnunet_da.study.records import Record, failures, read_record
-from nnunet_da.study.study import Study, study_from_json
+from nnunet_da.study.study import JOINT_NAME, PSEUDO_NAME, TARGET_LABELS, Study
 
 HERE = Path(__file__).parent
 POLL_SECONDS = 0.5
@@ -68,18 +69,18 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
     layout = Layout(folder.absolute())
     _check_device(study, engine)
     _check_profile(engine)
-    refuse_changes(study, layout, overwrite)
+    earlier = earlier_study(study, layout, overwrite)
     refuse_trained_tests(study, study.links)
-    before = read_before(layout) if layout.study.is_file() else None
-    anew = before is not None and starts_anew(study, layout, before, overwrite)
-    study = study.numbered(earlier_numbers(layout, anew))
+    study = study.numbered(earlier.pseudo_ids)
     jobs = plan_jobs(study, layout, engine.cores)
-    todo = jobs if anew else _to_run(layout, jobs, _outdated(study, layout, jobs, before))
+    todo = jobs if earlier.goes else _to_run(layout, jobs, _outdated(study, layout, jobs, earlier))
+    if earlier.goes and not overwrite:
+        print(f"{folder} has other settings and no results yet: it starts anew")
     if engine.dry_run:
         return _dry_run(study, layout, jobs, todo, engine)
     with _alone(layout), _signals():
-        if anew and before is not None:
-            _empty(layout, before)
+        if earlier.goes and earlier.content is not None:
+            _empty(layout, earlier.content)
         for job in todo:
             layout.record(job.name).unlink(missing_ok=True)
         _set_up(study, layout, jobs, engine)
@@ -110,22 +111,28 @@ def _check_device(study: Study, engine: Engine) -> None:
 
 
 def _check_profile(engine: Engine) -> None:
-    """Raises UserError where there is no such profile, or no cluster to submit to."""
+    """Raises UserError where Snakemake would find no such profile, or there is no cluster to submit to."""
     if engine.profile is None:
         return
-    if (HERE / "profiles" / engine.profile).is_dir() and engine.profile:
+    if engine.profile in _own_profiles():
         lacking = [command for command in ("sbatch", "sacct") if shutil.which(command) is None]
         if lacking and not engine.dry_run:
             raise UserError(
                 f"--profile {engine.profile} needs Slurm's commands, {lacking[0]} is not on the path here: run it on a login node"
             )
         return
-    if any(Path(engine.profile).glob("config*.yaml")) and engine.profile:
-        return
-    ours = ", ".join(sorted(folder.name for folder in (HERE / "profiles").iterdir() if folder.is_dir()))
-    raise UserError(
-        f"--profile must be {ours}, or the folder of a Snakemake profile with its config.yaml, got '{engine.profile}': correct it"
-    )
+    from snakemake.cli import get_profile_dir
+
+    if not engine.profile or get_profile_dir(engine.profile) is None:
+        ours = ", ".join(_own_profiles())
+        raise UserError(
+            f"--profile must be {ours}, or a Snakemake profile such as a folder with config.yaml, got '{engine.profile}': correct it"
+        )
+
+
+def _own_profiles() -> dict[str, Path]:
+    """Name -> folder of the profiles that ship with the package."""
+    return {folder.name: folder for folder in (HERE / "profiles").iterdir() if folder.is_dir()}
 
 
 @contextlib.contextmanager
@@ -155,25 +162,38 @@ def _signals() -> Iterator[None]:
 def _empty(layout: Layout, before: dict[str, Any]) -> None:
     """Everything that a study made; datasets that it did not make, and what else a user put beside its folders, stay.
 
-    Records go first and study.json last: where this is killed, no job counts as done, and settings are still compared.
+    Records go first and study.json stays until `_set_up` replaces it: wherever this is killed, no job counts as done and the folder is
+    still known as a study's.
     """
     for name in ("jobs", "logs", "spent", "predictions", "evaluation", "adapted", "pseudo", ".snakemake"):
-        shutil.rmtree(layout.folder / name, ignore_errors=True)
+        _remove(layout.folder / name)
     for path in (layout.models, layout.preprocessed, layout.results):
-        shutil.rmtree(path, ignore_errors=True)
-    earlier = study_from_json(before)
-    for name in {*earlier.used, *earlier.merged, *(earlier.dataset(arm, run) for arm in earlier.arms for run in earlier.runs)}:
-        dataset = layout.raw / name
-        if dataset.is_symlink():
-            dataset.unlink()
-        else:
-            shutil.rmtree(dataset, ignore_errors=True)
-    for file in (layout.report, layout.jobs, layout.study):
+        _remove(path)
+    for dataset in layout.raw.glob("*"):
+        if dataset.is_symlink() or _is_made(dataset.name, before):
+            _remove(dataset)
+    for file in (layout.report, layout.jobs):
         file.unlink(missing_ok=True)
+
+
+def _is_made(name: str, before: dict[str, Any]) -> bool:
+    """Whether a study made a folder of `nnUNet_raw`: a phantom, a merged dataset, or what a killed merge left."""
+    phantoms = [f"Dataset{spec['id']:03d}_{spec['name']}" for spec in before["file"].get("phantom", [])]
+    merged = rf"Dataset\d{{3}}_({JOINT_NAME}|{PSEUDO_NAME}|{TARGET_LABELS}\d*)|\.(merging|pseudo_labels)_.*"
+    return name in phantoms or re.fullmatch(merged, name) is not None
+
+
+def _remove(path: Path) -> None:
+    """A folder with all in it; of a link the link alone, for a user may have put it there."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def _set_up(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> None:
     """Folders, links to the user's datasets, their folds, and the two files that say what is to be done."""
+    write_json(study.to_json(layout), layout.study)  # first: a folder without it is nobody's
     for folder in (layout.raw, layout.preprocessed, layout.models):
         folder.mkdir(parents=True, exist_ok=True)
     for name, original in study.links.items():
@@ -181,7 +201,6 @@ def _set_up(study: Study, layout: Layout, jobs: list[Job], engine: Engine) -> No
         if not link.exists():
             link.symlink_to(original, target_is_directory=True)
         _take_folds(name, layout)
-    write_json(study.to_json(layout), layout.study)
     write_json(_jobs_file(study, jobs, engine), layout.jobs)
 
 
@@ -213,14 +232,14 @@ def _jobs_file(study: Study, jobs: list[Job], engine: Engine) -> dict[str, Any]:
     return {"gpus": engine.local_gpus, "resources": kinds, "jobs": described}
 
 
-def _outdated(study: Study, layout: Layout, jobs: list[Job], before: dict[str, Any] | None) -> set[str]:
-    """Jobs that count as done and are not: of arms that were corrected, and the report of a study that reads otherwise now."""
-    if before is None:
+def _outdated(study: Study, layout: Layout, jobs: list[Job], earlier: Earlier) -> set[str]:
+    """Jobs that count as done and are not: of arms that are not what they were, and the report of a study that reads otherwise now."""
+    if earlier.content is None:
         return set()
     now = study.to_json(layout)
-    corrected = changed_arms(before, now)
-    outdated = {job.name for job in jobs if job.arm in corrected}
-    if before != now or not (layout.results / SETTINGS_FILE).is_file():
+    changed = {arm.name for arm in study.arms} - kept_arms(earlier.content, now)
+    outdated = {job.name for job in jobs if job.arm in changed}
+    if earlier.content != now or not (layout.results / SETTINGS_FILE).is_file():
         outdated.add("collect/collect")
     if not layout.report.is_file():
         outdated.add("report/report")
@@ -306,15 +325,17 @@ def _stop(process: "subprocess.Popen[bytes]", engine: Engine) -> None:
 
 
 def _command(layout: Layout, engine: Engine) -> list[str]:
-    local = engine.profile is None
     options = ["-s", str(HERE / "workflow.smk"), "--directory", str(layout.folder)]
-    options += ["--config", f"python={sys.executable}", f"watch={os.getpid()}@{started_at(os.getpid())}" if local else "watch=none"]
+    options += [
+        "--config",
+        f"python={sys.executable}",
+        f"watch={os.getpid()}@{started_at(os.getpid())}" if engine.profile is None else "watch=none",
+    ]
     options += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "--nolock", "--scheduler", "greedy", "--nocolor"]
     if engine.profile is None:
         gpus = ["--resources", f"gpu={engine.local_gpus}"] if engine.local_gpus else []
         return [*_snakemake(), *options, "--cores", str(engine.cores), *gpus, "--latency-wait", "1"]
-    ours = HERE / "profiles" / engine.profile
-    return [*_snakemake(), *options, "--profile", str(ours if ours.is_dir() else engine.profile)]
+    return [*_snakemake(), *options, "--profile", str(_own_profiles().get(engine.profile, engine.profile))]
 
 
 def _snakemake() -> list[str]:

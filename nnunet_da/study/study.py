@@ -17,7 +17,7 @@ from nnunet_da.study.layout import CONFIGURATION, Layout, Run
 
 JOINT_ID, ORACLE_ID = 999, 998  # datasets that a study makes; its raw folder is its own
 PSEUDO_IDS = (*range(900, 980), *range(899, 0, -1))
-TARGET_LABELS = "TargetLabels"
+TARGET_LABELS, JOINT_NAME, PSEUDO_NAME = "TargetLabels", "Joint", "Pseudo"
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Study:
         if arm.kind == "oracle":
             return self.labelled_target
         if arm.kind == "joint":
-            return f"Dataset{JOINT_ID}_Joint"
+            return f"Dataset{JOINT_ID}_{JOINT_NAME}"
         if arm.kind == "self_train":
-            return f"Dataset{self.pseudo_id(arm, run):03d}_Pseudo"
+            return f"Dataset{self.pseudo_id(arm, run):03d}_{PSEUDO_NAME}"
         return self.source
 
     def pseudo_id(self, arm: Arm, run: Run) -> int:
@@ -107,8 +107,10 @@ class Study:
         Raises:
             UserError: more than there are ids.
         """
+        own = {*map(id_of, self.used), *map(id_of, self.merged), JOINT_ID}
+        known = {key: number for key, number in known.items() if number not in own}
         keys = [f"{arm.name}.{run.name}" for arm in self.arms if arm.kind == "self_train" for run in self.runs]
-        taken = {*known.values(), *map(id_of, self.used), *map(id_of, self.merged), JOINT_ID}
+        taken = {*known.values(), *own}
         free = (number for number in PSEUDO_IDS if number not in taken)
         if sum(key not in known for key in keys) > len(set(PSEUDO_IDS) - taken):
             raise UserError(f"nnU-Net has ids for 999 datasets, {len(keys)} self-trainings need more: take seeds or folds out")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from nnunet_da.errors import UserError
 
 TAG = "tag:yaml.org,2002:"
-# the core schema of YAML 1.2: 1.1 takes on, off, yes and no for booleans, 010 for 8, 1:30 for 90 and 1e-3 for a text
+# as most people write them: YAML 1.1 takes on, off, yes and no for booleans, 010 for 8, 1:30 for 90 and 1e-3 for a text
 CORE = {
     "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), "tTfF"),
     "int": (re.compile(r"[-+]?[0-9]+"), "-+0123456789"),
@@ -24,7 +24,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a name that stands twice in one object, where PyYAML would keep the last one, and reads words and numbers as YAML 1.2."""
+        """Refuses a name that stands twice in one object, where PyYAML would keep the last one, and reads numbers as decimal."""
 
         yaml_implicit_resolvers: ClassVar = {
             letter: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(TAG) not in CORE]

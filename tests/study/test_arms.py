@@ -7,8 +7,8 @@ from nnunet_da.study.file import read_study
 
 @pytest.fixture
 def arms_of(write, content):
-    def resolve(unlabelled: str = "", **changes):
-        return {arm.name: arm for arm in resolve_arms(read_study(write(content | changes)), unlabelled)}
+    def resolve(lacking: dict | None = None, **changes):
+        return {arm.name: arm for arm in resolve_arms(read_study(write(content | changes)), lacking or {})}
 
     return resolve
 
@@ -41,12 +41,16 @@ def test_references_follow_the_declared_method_and_its_family(arms_of):
 
 
 def test_without_target_labels_there_is_no_oracle(arms_of):
-    lacking = "B has no label map for 'c7'"
+    lacking = dict.fromkeys(["oracle", "joint"], "B has no label map for 'c7'")
     assert list(arms_of(lacking)) == ["source_only", "zero_weight", "both", "mmd"]
     with pytest.raises(UserError, match="'oracle' trains on the target's labels, but B has no label map for 'c7'"):
         arms_of(lacking, references=["source_only", "oracle"])
     with pytest.raises(UserError, match="'joint' trains on the target's labels"):
         arms_of(lacking, arms=[{"name": "both", "trainer": "nnUNetTrainer_UDA_GRL_MMD"}, {"name": "joint"}])
+
+
+def test_an_oracle_alone_can_be_lacking(arms_of):
+    assert list(arms_of({"oracle": "B is too small"})) == ["source_only", "zero_weight", "joint", "both", "mmd"]
 
 
 def test_references_can_be_left_out(arms_of):
@@ -80,8 +84,10 @@ def test_arms_start_from_others(arms_of):
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "title": "source only"}, ("'source only' comes twice",)),
         ({"name": "zero_weight", "adapt_bn": "mmd"}, ("'zero_weight' is trained as its name says",)),
         ({"name": "zero_weight", "settings": {"w_adv": 5.0}}, ("weights of 'zero_weight' are 0",)),
-        ({"name": "zero_weight", "trainer": "nnUNetTrainer_UDA_SourceOnly"}, ("'zero_weight'", "does not align")),
-        ({"name": "source_only", "trainer": "nnUNetTrainer_UDA_GRL"}, ("'source_only'", "which aligns")),
+        ({"name": "zero_weight", "trainer": "nnUNetTrainer_UDA_SourceOnly"}, ("'zero_weight'", "has no weights")),
+        ({"name": "source_only", "trainer": "nnUNetTrainer_UDA_GRL"}, ("'source_only'", "which adapts")),
+        ({"name": "source_only", "trainer": "nnUNetTrainer_UDA_Fourier"}, ("'source_only'", "which adapts")),
+        ({"name": "source_only", "trainer": "nnUNetTrainer"}, ("must be one of", "'nnUNetTrainer'")),
         ({"name": "x", "trainer": "nnUNetTrainer_Nothing"}, ("nnUNetTrainer_Nothing", "nnUNetTrainer_UDA_MMD")),
         ({"name": "x", "trainer": "nnUNetTrainer_PFDAformer"}, ("arm 'x'", "TransUNet3D", "pf_daformer")),
         ({"name": "x", "trainer": "nnUNetTrainer_UDA_GRL", "preset": "nothing"}, ("nothing", "pf_daformer")),

@@ -5,7 +5,7 @@ import pytest
 from nnunet_da.datasets import write_json
 from nnunet_da.errors import UserError
 from nnunet_da.study import study as study_module
-from nnunet_da.study.changes import changed_arms, earlier_numbers, first_change, read_before, refuse_changes, starts_anew
+from nnunet_da.study.changes import Earlier, earlier_study, first_change, kept_arms
 from nnunet_da.study.layout import Layout
 from nnunet_da.study.records import Record
 
@@ -63,11 +63,11 @@ def test_an_arm_without_a_checkpoint_may_be_corrected_or_go(resolved, content, t
     for arm in before.arms:
         if arm.name != "mmd":
             leave_checkpoint(before, arm, layout)
-    refuse_changes(resolved(correct), layout, overwrite=False)
-    refuse_changes(resolved(content | {"arms": content["arms"][:1]}), layout, overwrite=False)
+    earlier_study(resolved(correct), layout, overwrite=False)
+    earlier_study(resolved(content | {"arms": content["arms"][:1]}), layout, overwrite=False)
     leave_checkpoint(before, before.arm("mmd"), layout)
     with pytest.raises(UserError, match="trainer of the arm 'mmd'"):
-        refuse_changes(resolved(correct), layout, overwrite=False)
+        earlier_study(resolved(correct), layout, overwrite=False)
 
 
 def leave(layout, job, status="done"):
@@ -81,12 +81,12 @@ def test_what_failed_before_any_result_can_be_corrected_freely(resolved, content
     write_json(before.to_json(layout), layout.study)
     leave(layout, "phantom/101")
     leave(layout, "prepare/uda", "failed")
-    refuse_changes(now, layout, overwrite=False)
-    assert starts_anew(now, layout, read_before(layout), overwrite=False)
-    assert not starts_anew(before, layout, read_before(layout), overwrite=False)
+    leave(layout, "merge/targets")
+    assert earlier_study(now, layout, overwrite=False).goes
+    assert not earlier_study(before, layout, overwrite=False).goes
     leave(layout, "prepare/uda")
     with pytest.raises(UserError, match="mirroring: True there, False now"):
-        refuse_changes(now, layout, overwrite=False)
+        earlier_study(now, layout, overwrite=False)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -94,7 +94,7 @@ def test_what_failed_before_any_result_can_be_corrected_freely(resolved, content
 def test_a_study_json_of_something_else_is_left_alone(resolved, content, tmp_path, content_of_file, overwrite):
     (tmp_path / "study.json").write_text(content_of_file)
     with pytest.raises(UserError, match=r"study\.json"):
-        refuse_changes(resolved(content), Layout(tmp_path), overwrite=overwrite)
+        earlier_study(resolved(content), Layout(tmp_path), overwrite=overwrite)
 
 
 def test_a_folder_that_holds_the_users_datasets_is_refused(resolved, content, tmp_path):
@@ -102,14 +102,25 @@ def test_a_folder_that_holds_the_users_datasets_is_refused(resolved, content, tm
     layout = Layout(tmp_path / "study")
     layout.folder.mkdir()
     with pytest.raises(UserError, match="must not hold the user's datasets"):
-        refuse_changes(study, layout, overwrite=True)
+        earlier_study(study, layout, overwrite=True)
 
 
-def test_a_corrected_arm_is_known_whatever_its_title(described, content):
+def test_arms_that_are_what_they_were_are_known_whatever_their_titles(described, content):
     both, mmd = content["arms"]
-    assert changed_arms(described(), described(arms=[both | {"title": "Both"}, mmd])) == set()
+    references = {"source_only", "zero_weight", "oracle", "joint"}
+    assert kept_arms(described(), described(arms=[both | {"title": "Both"}, mmd])) == {"both", "mmd", *references}
     now = described(arms=[both, mmd | {"settings": {"w_mmd": 1.0}}, {"name": "new", "trainer": "nnUNetTrainer_UDA_GRL"}])
-    assert changed_arms(described(), now) == {"mmd"}
+    assert kept_arms(described(), now) == {"both", *references}
+    earlier = described()
+    for arm in earlier["arms"]:
+        del arm["confidence"]  # of a version that had none
+    assert kept_arms(earlier, described()) == {"both", "mmd", *references}
+
+
+def test_an_entry_that_came_with_a_later_version_is_a_change(described):
+    before = described()
+    del before["primary"]["label"]
+    assert first_change(before, described()) == "primary: label: nothing there, None now"
 
 
 def leave_checkpoint(study, arm, layout):
@@ -125,7 +136,9 @@ def test_a_self_training_keeps_its_number_whatever_comes(resolved, content, tmp_
     assert before.pseudo_ids == {"one.seed0_fold0": 900, "one.seed1_fold0": 901}
     layout = Layout(tmp_path)
     write_json(before.to_json(layout), layout.study)
-    assert earlier_numbers(layout, overwrite=True) == {}
-    more = resolved(content | {"arms": [both, two, one], "seeds": [2, 0, 1], "folds": [0, 1]}).numbered(earlier_numbers(layout, False))
+    assert Earlier(before.to_json(layout), goes=True).pseudo_ids == {}
+    more = resolved(content | {"arms": [both, two, one], "seeds": [2, 0, 1], "folds": [0, 1]}).numbered(
+        Earlier(before.to_json(layout)).pseudo_ids
+    )
     assert before.pseudo_ids.items() <= more.pseudo_ids.items()
     assert sorted(more.pseudo_ids.values()) == list(range(900, 912))

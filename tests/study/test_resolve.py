@@ -48,13 +48,17 @@ def _of(folder, pattern):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda a, b: _of(b, "labelsTs/*.nii.gz").unlink(), "'test_.*' has no label map"),
+        (lambda a, b: _of(b, "labelsTs/*.nii.gz").unlink(), "none of its 1 scans has a label map"),
         (lambda a, b: _of(b, "imagesTs/*.nii.gz").rename(b / "imagesTs" / "scan.nii.gz"), "no scan CASE_0000"),
         (lambda a, b: _of(a, "labelsTr/*.nii.gz").unlink(), "every training case of the source"),
         (lambda a, b: _of(a, "imagesTr/*.nii.gz").unlink(), "needs 5 cases for nnU-Net's five folds, it has 4"),
         (lambda a, b: b.rename(b.with_name("Dataset999_B")), "Dataset999_B and Dataset999_Joint, both of this study, have the id 999"),
-        (lambda a, b: _describe(b, labels={"background": 0, "tibia": 2}), "must have a label of the source"),
-        (lambda a, b: _describe(b, channel_names={"0": "CT", "1": "CT"}), "has 1 of 2 channels|2 channel"),
+        (
+            lambda a, b: _describe(b, labels={"background": 0, "tibia": 2}),
+            r"must know the labels that models of Dataset101_A predict \(0, 1\)",
+        ),
+        (lambda a, b: _describe(b, channel_names={"0": "CT", "1": "CT"}), "has 1 of 2 channels"),
+        (lambda a, b: _second_channel(b), r"must have 1 channel\(s\)"),
         (lambda a, b: _describe(b, dataset=[]), "'dataset' in Dataset102_B/dataset.json"),
     ],
 )
@@ -64,6 +68,12 @@ def test_datasets_that_no_job_could_use_are_refused_before_any_training(resolved
         content["targets"] = [999]
     with pytest.raises(UserError, match=words):
         resolved(content)
+
+
+def _second_channel(folder):
+    _describe(folder, channel_names={"0": "CT", "1": "CT"})
+    for file in [*folder.glob("images*/*_0000.nii.gz")]:
+        file.with_name(file.name.replace("_0000", "_0001")).write_bytes(file.read_bytes())
 
 
 def _describe(folder, **changes):
@@ -77,6 +87,27 @@ def test_a_missing_label_of_the_target_is_named_where_it_is_asked_for(resolved, 
     assert "oracle" not in [arm.name for arm in resolved(content).arms]
     with pytest.raises(UserError, match=rf"no label map in labelsTr for '{missing.name.removesuffix('.nii.gz')}' \(1 of 5 scans\)"):
         resolved(content | {"references": ["source_only", "oracle"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": {"background": 0, "femur": 1, "tibia": 2}}, "'labels' of Dataset102_B"),
+        ({"channel_names": {"0": "MRI"}}, "'channel_names'"),
+    ],
+)
+def test_what_cannot_be_merged_leaves_oracle_and_joint_out(resolved, content, own_centres, changes, words):
+    _describe(own_centres[1], **changes)
+    assert {arm.name for arm in resolved(content).arms} == {"source_only", "zero_weight", "both", "mmd"}
+    with pytest.raises(UserError, match=f"'joint' trains on the target's labels, but {words}"):
+        resolved(content | {"references": ["source_only", "joint"]})
+
+
+def test_self_training_needs_a_target_that_can_be_merged(resolved, content, own_centres):
+    _describe(own_centres[1], channel_names={"0": "MRI"})
+    content["arms"].append({"name": "st", "self_train": "both"})
+    with pytest.raises(UserError, match="self-training merges source and target, but 'channel_names'"):
+        resolved(content)
 
 
 def test_a_phantom_does_not_share_an_id_with_the_users_dataset(resolved, content, make_centre):
@@ -139,14 +170,14 @@ def test_bad_studies_are_refused(resolved, content, changes, words):
     ("number", "changes", "words"),
     [
         (0, {"labels": False}, "needs label maps"),
-        (0, {"train": 4}, "made with 4"),
-        (1, {"train": 4}, "Dataset102_B needs 5 training scans"),
+        (0, {"train": 4}, "Dataset101_A needs 5 training scans"),
+        (1, {"train": 4}, "'oracle' trains on the target's labels, but Dataset102_B needs 5 training scans"),
     ],
 )
 def test_a_phantom_that_cannot_be_trained_on_is_refused(resolved, content, number, changes, words):
     content["phantom"][number] |= changes
     with pytest.raises(UserError, match=words):
-        resolved(content)
+        resolved(content | {"references": ["source_only", "oracle"]})
 
 
 def test_a_target_without_scored_scans_is_refused(resolved, content):

@@ -15,7 +15,7 @@ from nnunet_da.errors import CheckFailed, UserError
 from nnunet_da.study import run as engine
 from nnunet_da.study.jobs import Job
 from nnunet_da.study.layout import Layout
-from nnunet_da.study.records import read_record
+from nnunet_da.study.records import Record, read_record
 from nnunet_da.study.run import Engine, run_study
 
 
@@ -37,6 +37,20 @@ def run(resolved, content, layout, monkeypatch):
         monkeypatch.setattr(engine, "plan_jobs", lambda study, layout, cores: [*jobs, report])
         return run_study(resolved(content | (changes or {})), layout.folder, Engine(**{"cores": 2, **options}), overwrite=overwrite)
 
+    return run
+
+
+@pytest.fixture
+def quick_run(run, monkeypatch):
+    """The same without Snakemake, for questions of which jobs are run: one after the other, whatever became of those before."""
+
+    def one_by_one(layout: Layout, jobs: list[Job], _: Engine) -> None:
+        for job in jobs:
+            if not layout.record(job.name).is_file():
+                failed = any(subprocess.run(command, check=False).returncode for command in job.commands)
+                Record(job.name, "failed" if failed else "done").write(layout.record(job.name))
+
+    monkeypatch.setattr(engine, "_run", one_by_one)
     return run
 
 
@@ -161,7 +175,7 @@ def test_a_stop_while_a_folder_is_emptied_harms_nothing(run, layout, monkeypatch
     assert statuses(layout, ["train/a.x", "report/report"]) == {"train/a.x": "done", "report/report": "done"}
 
 
-def test_a_study_that_reads_otherwise_is_reported_anew_and_nothing_else_is_repeated(run, layout, tmp_path):
+def test_a_study_that_reads_otherwise_is_reported_anew_and_nothing_else_is_repeated(quick_run, layout, tmp_path):
     def counting(name: str) -> list[list[str]]:
         return [python(f"open({str(tmp_path / name)!r}, 'a').write('x')")]
 
@@ -170,19 +184,19 @@ def test_a_study_that_reads_otherwise_is_reported_anew_and_nothing_else_is_repea
     def counts():
         return [len((tmp_path / name).read_text()) for name in ("trained", "collected")]
 
-    run(jobs)
+    quick_run(jobs)
     layout.results.mkdir()
     (layout.results / "report.json").touch()
-    run(jobs)
+    quick_run(jobs)
     assert counts() == [1, 1]
-    run(jobs, changes={"title": "Other words"})
+    quick_run(jobs, changes={"title": "Other words"})
     assert counts() == [1, 2]
     layout.report.unlink()
-    run(jobs, changes={"title": "Other words"})
+    quick_run(jobs, changes={"title": "Other words"})
     assert (layout.report.is_file(), counts()) == (True, [1, 2])
 
 
-def test_what_was_made_for_an_arm_before_its_correction_is_made_anew(run, layout, content, tmp_path):
+def test_what_was_made_for_an_arm_before_its_correction_is_made_anew(quick_run, layout, content, tmp_path):
     """Pseudo-labels of the old confidence would be trained on without a word."""
     both, mmd = content["arms"]
 
@@ -196,31 +210,70 @@ def test_what_was_made_for_an_arm_before_its_correction_is_made_anew(run, layout
     ]
     for confidence, made in ((0.9, 1), (0.9, 1), (0.5, 2)):
         with pytest.raises(CheckFailed):
-            run(jobs, changes=changed(confidence))
+            quick_run(jobs, changes=changed(confidence))
         assert [len((tmp_path / name).read_text()) for name in ("mmd", "pseudo")] == [1, made]
+    quick_run(jobs[:1])  # taken out, and put back otherwise
+    with pytest.raises(CheckFailed):
+        quick_run(jobs, changes=changed(0.7))
+    assert [len((tmp_path / name).read_text()) for name in ("mmd", "pseudo")] == [1, 3]
 
 
-def test_overwriting_leaves_what_the_study_did_not_make(run, layout):
-    run([])
-    for name in ("Dataset101_A", "Dataset777_Precious"):
+def test_overwriting_leaves_what_the_study_did_not_make(quick_run, layout):
+    quick_run([])
+    elsewhere = layout.folder.parent / "scratch"
+    (elsewhere / "model").mkdir(parents=True)
+    layout.models.rmdir()
+    layout.models.symlink_to(elsewhere)
+    made = ("Dataset101_A", "Dataset999_Joint", "Dataset998_TargetLabels", "Dataset997_TargetLabels0", "Dataset900_Pseudo", ".merging_x")
+    for name in (*made, "Dataset777_Precious", "Dataset998_Mine"):
         (layout.raw / name).mkdir(parents=True)
-    run([], overwrite=True)
-    assert [folder.name for folder in layout.raw.iterdir()] == ["Dataset777_Precious"]
+    (layout.raw / "Dataset001_Linked").symlink_to(elsewhere)
+    content = json.loads(layout.study.read_text())
+    del content["pseudo_ids"]  # of an early version
+    layout.study.write_text(json.dumps(content))
+    quick_run([], overwrite=True)
+    assert sorted(folder.name for folder in layout.raw.iterdir()) == ["Dataset777_Precious", "Dataset998_Mine"]
+    assert (elsewhere / "model").is_dir()
+    assert not layout.models.is_symlink()
+
+
+def test_a_study_killed_while_it_starts_is_known_as_one(quick_run, layout, monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_take_folds", stopped)
+        patched.setattr(engine, "_jobs_file", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            quick_run([])
+    assert quick_run([]) == layout.report
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"profile": "nope"}, "--profile must be slurm, or the folder of a Snakemake profile"),
+        ({"profile": "nope"}, "--profile must be slurm, or a Snakemake profile"),
         ({"profile": ""}, "--profile must be slurm"),
         ({"profile": "slurm"}, "needs Slurm's commands, sbatch is not on the path"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_refused_with_nothing_written(run, layout, options, words, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_a_cluster_that_is_not_there_is_refused_with_nothing_written(run, layout, options, words, monkeypatch):
+    monkeypatch.setattr(engine.shutil, "which", lambda command: None)
     with pytest.raises(UserError, match=words):
         run([], **options)
     assert not layout.folder.exists()
+
+
+def test_any_profile_that_snakemake_finds_will_do(run, layout, tmp_path, monkeypatch, capsys):
+    """Also by an absolute path, and where there is no Slurm."""
+    monkeypatch.setattr(engine.shutil, "which", lambda command: None)
+    profile = tmp_path / "lsf"
+    profile.mkdir()
+    with pytest.raises(UserError, match="--profile must be slurm, or a Snakemake profile"):
+        run([], profile=str(profile), dry_run=True)
+    (profile / "config.yaml").write_text("cores: 1\n")
+    run([], profile=str(profile), dry_run=True)
+    assert "1 jobs: 1 report" in capsys.readouterr().out
 
 
 def test_gpus_are_the_clusters_with_a_profile(run):

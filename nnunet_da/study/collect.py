@@ -172,6 +172,7 @@ def _write_answer(tables: dict[str, dict[Run, pd.DataFrame]], study: Study, layo
 
 def _notes(shown: list[Scored], study: Study, layout: Layout) -> dict[str, Any]:
     notes = [*check_conditions(study, layout, [(one.arm, one.runs) for one in shown])]
+    notes += [f"The arm '{arm}' was left out: {words}." for arm, words in study.left_out.items()]
     for one in shown:
         if len(one.runs) < len(study.runs):
             missing = ", ".join(run.name for run in study.runs if run not in one.runs)

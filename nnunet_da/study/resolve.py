@@ -44,13 +44,15 @@ def resolve(file: StudyFile) -> Study:
         raise UserError(f"source and target must be different datasets, got {source} for both: give the other centre as target")
     tests = _tests(file, datasets, source, targets)
     _check_patch_and_device(file)
-    arms = resolve_arms(file, _lacking(datasets, source, targets))
+    lacking = _lacking(datasets, source, targets)
+    arms = resolve_arms(file, lacking)
+    left_out = {name: words for name, words in lacking.items() if file.references is None}
     baseline, primary = _question(file, datasets, arms, targets)
     _refuse_trained_tests(arms, tests, targets)
     _refuse_several_targets(arms, targets)
     used = dict.fromkeys([source, *targets, *(test.dataset for test in tests)])
     links = {name: str(datasets.folder(name)) for name in used if name not in datasets.made}
-    study = Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline).numbered({})
+    study = Study(file, source, targets, links, tests, arms, _device(file.device), primary, baseline, left_out=left_out).numbered({})
     _refuse_own_ids(study)
     _check_batches(study)
     _check_folds(study, datasets)

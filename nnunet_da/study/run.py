@@ -74,6 +74,8 @@ def run_study(study: Study, folder: Path, engine: Engine, *, overwrite: bool = F
     study = study.numbered(earlier.pseudo_ids)
     jobs = plan_jobs(study, layout, engine.cores)
     todo = jobs if earlier.goes else _to_run(layout, jobs, _outdated(study, layout, jobs, earlier))
+    for arm, words in study.left_out.items():
+        print(f"without the arm '{arm}': {words}")
     if earlier.goes and not overwrite:
         print(f"{folder} has other settings and no results yet: it starts anew")
     if engine.dry_run:

@@ -35,6 +35,7 @@ class Study:
         primary: with names filled in; `label` may stay None until the datasets are there.
         baseline: arm that the methods are held against.
         pseudo_ids: ARM.RUN of every self-training -> id of the dataset with its pseudo-labels.
+        left_out: oracle or joint -> why it could not be had.
     """
 
     file: StudyFile
@@ -47,6 +48,7 @@ class Study:
     primary: Primary
     baseline: str
     pseudo_ids: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[Run]:
@@ -170,4 +172,4 @@ def study_from_json(content: dict[str, Any]) -> Study:
     )
     values = {name: content[name] for name in ("source", "targets", "links", "device", "baseline", "pseudo_ids")}
     tests, arms = [ScoredSet(**test) for test in content["tests"]], [Arm(**arm) for arm in content["arms"]]
-    return Study(file=built, tests=tests, arms=arms, primary=Primary(**content["primary"]), **values)
+    return Study(file=built, tests=tests, arms=arms, primary=Primary(**content["primary"]), left_out=content.get("left_out", {}), **values)

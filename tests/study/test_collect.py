@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -125,11 +126,12 @@ def test_a_failed_arm_is_named_and_left_out(finished):
         Record(f"evaluate/mmd.{run.name}", "skipped", "needs train").write(layout.record(f"evaluate/mmd.{run.name}"))
     Record("evaluate/joint.seed1_fold0", "failed", "x").write(layout.record("evaluate/joint.seed1_fold0"))
     (layout.results / "mmd").mkdir(parents=True)  # of a collection before
-    collect_results(study, layout)
+    collect_results(replace(study, left_out={"oracle": "B has no label map"}), layout)
     assert not (layout.results / "mmd").exists()
     notes = json.loads((layout.results / "study_notes.json").read_text())
     assert notes["failed"]["mmd seed0 fold0: train"] == "no memory"
     assert "joint: trained on both centres' labels: 1 of 2 runs were scored, missing seed1_fold0." in notes["notes"]
+    assert "The arm 'oracle' was left out: B has no label map." in notes["notes"]
 
 
 def test_a_failed_primary_method_is_not_replaced_by_another(finished):

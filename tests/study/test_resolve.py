@@ -98,7 +98,9 @@ def test_a_missing_label_of_the_target_is_named_where_it_is_asked_for(resolved, 
 )
 def test_what_cannot_be_merged_leaves_oracle_and_joint_out(resolved, content, own_centres, changes, words):
     _describe(own_centres[1], **changes)
-    assert {arm.name for arm in resolved(content).arms} == {"source_only", "zero_weight", "both", "mmd"}
+    study = resolved(content)
+    assert {arm.name for arm in study.arms} == {"source_only", "zero_weight", "both", "mmd"}
+    assert [(name, words in why) for name, why in study.left_out.items()] == [("oracle", True), ("joint", True)]
     with pytest.raises(UserError, match=f"'joint' trains on the target's labels, but {words}"):
         resolved(content | {"references": ["source_only", "joint"]})
 

@@ -78,7 +78,7 @@ class RawDataset:
                 return {case: [self.folder / file for file in files["images"]] for case, files in listed}
             except (AttributeError, KeyError, TypeError):
                 raise UserError(
-                    f"'dataset' in {self.name}/dataset.json must name images and label of every case as nnU-Net wants it: correct it"
+                    f"'dataset' in {self.name}/dataset.json must name 'images' and 'label' of every case as nnU-Net wants it: correct it"
                 ) from None
         pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(self.file_ending)}")
         images: dict[str, list[Path]] = {}

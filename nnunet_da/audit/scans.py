@@ -1,6 +1,5 @@
 """Which scans an audit looks at, whose they are, and what their headers say."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,25 +121,12 @@ def read_grid(scan: AuditScan) -> Grid:
 
 
 def _scans_of(dataset: RawDataset, role: str, labels: bool) -> list[AuditScan]:
-    try:
-        train = {case: tuple(files) for case, files in dataset.training_images().items()}
-    except (AttributeError, KeyError, TypeError):
-        raise UserError(f"'dataset' in {dataset.name}/dataset.json must list 'images' and 'label' of every case: correct it") from None
-    splits = ((TRAIN, "labelsTr", train), (TEST, "labelsTs", _test_images(dataset)))
+    splits = ((TRAIN, "labelsTr", dataset.training_images()), (TEST, "labelsTs", dataset.scans("imagesTs")))
     return [
-        AuditScan(dataset.name, case, role, split, files, _label(dataset, folder, case) if labels else None)
+        AuditScan(dataset.name, case, role, split, tuple(files), _label(dataset, folder, case) if labels else None)
         for split, folder, images in splits
         for case, files in images.items()
     ]
-
-
-def _test_images(dataset: RawDataset) -> dict[str, tuple[Path, ...]]:
-    pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(dataset.file_ending)}")
-    images: dict[str, tuple[Path, ...]] = {}
-    for file in sorted((dataset.folder / "imagesTs").glob(f"*{dataset.file_ending}")):
-        if match := pattern.fullmatch(file.name):
-            images[match[1]] = (*images.get(match[1], ()), file)
-    return images
 
 
 def _label(dataset: RawDataset, folder: str, case: str) -> Path | None:

@@ -1,7 +1,6 @@
 """Scans that a run did not learn from, of both domains, preprocessed alike. Labels are never opened."""
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_da import paths
-from nnunet_da.datasets import RawDataset, find_dataset
+from nnunet_da.datasets import find_dataset
 from nnunet_da.diagnosis.runs import Run
 from nnunet_da.errors import UserError
 from nnunet_da.preprocessing import target_cache
@@ -147,12 +146,6 @@ def raw_test_cases(dataset: str) -> list[HeldOutCase]:
 def _raw_images(dataset: str, folder: str) -> dict[str, tuple[Path, ...]]:
     """Case -> its files, one per channel; empty where the raw dataset is not at hand."""
     try:
-        raw: RawDataset = find_dataset(dataset)
+        return {case: tuple(files) for case, files in find_dataset(dataset).scans(folder).items()}
     except UserError:
         return {}
-    pattern = re.compile(rf"(.+)_\d{{4}}{re.escape(raw.file_ending)}")
-    images: dict[str, tuple[Path, ...]] = {}
-    for file in sorted((raw.folder / folder).glob(f"*{raw.file_ending}")):
-        if match := pattern.fullmatch(file.name):
-            images[match.group(1)] = (*images.get(match.group(1), ()), file)
-    return images

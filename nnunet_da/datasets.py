@@ -28,7 +28,7 @@ class RawDataset:
 
     @property
     def dataset_id(self) -> int:
-        return int(self.name[len("Dataset") : len("Dataset") + 3])
+        return id_of(self.name)
 
     @property
     def file_ending(self) -> str:
@@ -87,6 +87,11 @@ class RawDataset:
             if match:
                 images.setdefault(match.group(1), []).append(file)
         return images
+
+
+def id_of(name: str) -> int:
+    """The number in `DatasetXXX_NAME`."""
+    return int(name.removeprefix("Dataset").split("_", 1)[0])
 
 
 def find_dataset(id_or_name: str | int) -> RawDataset:

@@ -35,20 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the dataset and name it."""
     from nnunet_da import paths
-    from nnunet_da.errors import UserError
-    from nnunet_da.phantom.cohort import Window, centre
+    from nnunet_da.phantom.cohort import Window, centre, switched
     from nnunet_da.phantom.dataset import write_dataset
 
-    both = sorted(set(options.on) & set(options.off))
-    if both:
-        raise UserError(f"a factor is on or off, got both for {', '.join(both)}")
-    switches = {**dict.fromkeys(options.on, True), **dict.fromkeys(options.off, False)}
     size = tuple(options.window_mm) if options.window_mm else None
     folder = write_dataset(
         paths.nnunet_raw(),
         options.dataset_id,
         options.name,
-        centre(options.centre, options.severity, people=options.people, **switches),
+        centre(options.centre, options.severity, people=options.people, **switched(options.on, options.off)),
         options.train,
         options.test,
         options.seed,

@@ -1,5 +1,6 @@
 """The two centres: who comes, on what scanner, and how far the centres differ, factor by factor."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -94,6 +95,14 @@ class PhantomCase:
     patient: Patient = field(repr=False)
     pose: Pose = field(repr=False)
     scanner: Scanner = field(repr=False)
+
+
+def switched(on: Collection[str], off: Collection[str]) -> dict[str, bool]:
+    """Switches for `centre` by the factors that are on and those that are off. Raises UserError where one is both."""
+    both = sorted(set(on) & set(off))
+    if both:
+        raise UserError(f"a factor is on or off, got both for {', '.join(both)}")
+    return {**dict.fromkeys(on, True), **dict.fromkeys(off, False)}
 
 
 def centre(name: str, severity: int = 1, *, people: str | None = None, **switches: bool) -> Centre:

@@ -21,6 +21,7 @@ from nnunet_da.study.arms import Arm
 from nnunet_da.study.conditions import check_conditions
 from nnunet_da.study.cost import cost_table
 from nnunet_da.study.declaration import declaration_of
+from nnunet_da.study.file import RESERVED
 from nnunet_da.study.layout import SETTINGS_FILE, Layout, Run
 from nnunet_da.study.records import failures, read_record
 from nnunet_da.study.statistics.analysis import analyse
@@ -131,7 +132,7 @@ def _moved_manifest(original: Path, folder: Path) -> dict[str, object]:
 def _remove_others(results: Path, names: set[str]) -> None:
     """Arms of an earlier collection that have no scores now must not stand in the report."""
     for folder in results.iterdir():
-        if folder.is_dir() and folder.name not in {*names, COMPARISON, "figures", "tables"}:
+        if folder.is_dir() and folder.name not in {*names, *RESERVED}:
             shutil.rmtree(folder)
     shutil.rmtree(results / COMPARISON, ignore_errors=True)
 

@@ -43,18 +43,15 @@ class PhantomSpec:
 
     def check(self) -> None:
         """Raises UserError where no dataset could be made of it."""
-        from nnunet_da.phantom.cohort import Window, centre
+        from nnunet_da.phantom.cohort import Window, centre, switched
 
-        both = sorted(set(self.on) & set(self.off))
-        if both:
-            raise UserError(f"a factor is on or off, got both for {', '.join(both)}")
         if not 1 <= self.id <= 999 or not WORD.fullmatch(self.name):
             raise UserError(f"'id' must be 1 to 999 and 'name' one word, got {self.id} and '{self.name}'")
         if self.train < 1 or self.test < 0 or self.seed < 0:
             raise UserError(f"'train' must be 1 or more, 'test' and 'seed' 0 or more, got {self.train}, {self.test} and {self.seed}")
         if self.window_mm is not None and len(self.window_mm) != 3:
             raise UserError(f"'window_mm' must be three sizes Z Y X in mm, got {self.window_mm}")
-        centre(self.centre, self.severity, people=None, **{**dict.fromkeys(self.on, True), **dict.fromkeys(self.off, False)})
+        centre(self.centre, self.severity, people=None, **switched(self.on, self.off))
         size = None if self.window_mm is None else (self.window_mm[0], self.window_mm[1], self.window_mm[2])
         Window(size_mm=size, pixel_mm=self.pixel_mm, slice_scale=self.slice_scale)
 

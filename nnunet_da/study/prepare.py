@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_da import paths
-from nnunet_da.datasets import RawDataset, find_dataset, read_json, write_json
+from nnunet_da.datasets import RawDataset, find_dataset, id_of, read_json, write_json
 from nnunet_da.errors import UserError
 from nnunet_da.merging import merge_datasets, move_plans, plans_of_merged, splits_of
 from nnunet_da.outputs import write_whole
@@ -16,7 +16,7 @@ from nnunet_da.settings import PLANS_KEY, settings_from_dict, settings_from_plan
 from nnunet_da.study.arms import Arm
 from nnunet_da.study.layout import CONFIGURATION, Layout, Run
 from nnunet_da.study.locks import lock
-from nnunet_da.study.study import JOINT_ID, JOINT_NAME, PSEUDO_NAME, Study, id_of
+from nnunet_da.study.study import JOINT_ID, JOINT_NAME, PSEUDO_NAME, Study
 
 SPLITS = "splits_final.json"
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nnunet_da.datasets import RawDataset, find_dataset
+from nnunet_da.datasets import RawDataset, find_dataset, id_of
 from nnunet_da.errors import UserError
 from nnunet_da.evaluation.labels import read_labels
 from nnunet_da.evaluation.overlap import OVERLAPS
@@ -20,7 +20,7 @@ from nnunet_da.study.declaration import declaration_of
 from nnunet_da.study.file import PhantomSpec, Primary, ScoredSet, StudyFile, refuse_twice
 from nnunet_da.study.gpus import number_of_gpus
 from nnunet_da.study.jobs import DEFAULTS
-from nnunet_da.study.study import Study, id_of
+from nnunet_da.study.study import Study
 
 STOCK_FOLDS = 5
 MERGED_KEYS = ("channel_names", "file_ending", "labels", "regions_class_order")  # alike in datasets that one model learns from
@@ -113,7 +113,7 @@ class _Datasets:
             self._found[name].training_labels()
         elif not spec.labels:
             raise UserError(f"the source {name} needs label maps, the phantom is made without: take 'labels: false' out")
-        self.label_keys(name)
+        self.label_keys(name)  # refuses a dataset.json without foreground
 
     def folds(self, name: str) -> int:
         """Number of folds, the user's own or nnU-Net's five. Raises UserError where there are too few scans for those."""
@@ -176,6 +176,8 @@ def _tests(file: StudyFile, datasets: _Datasets, source: str, targets: list[str]
     by_name = {test.dataset: test for test in stated}
     tests = [by_name.pop(name, ScoredSet(name)) for name in (source, *targets)] + list(by_name.values())
     for test in tests:
+        if test.dataset == source and test.images == "imagesTr":
+            raise UserError(f"the training scans of the source {source} cannot be its test cases: keep labelled scans apart in imagesTs")
         lacking = datasets.not_scored(test)
         if lacking:
             raise UserError(
@@ -188,9 +190,6 @@ def _tests(file: StudyFile, datasets: _Datasets, source: str, targets: list[str]
                 f"{name} must have {datasets.channels(source)} channel(s) in {datasets.file_ending(source)} files like the source {source},"
                 f" it has {datasets.channels(name)} in {datasets.file_ending(name)}: convert it alike"
             )
-    for test in tests:
-        if test.dataset == source and test.images == "imagesTr":
-            raise UserError(f"the training scans of the source {source} cannot be its test cases: keep labelled scans apart in imagesTs")
     return tests
 
 

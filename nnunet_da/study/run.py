@@ -248,7 +248,7 @@ def _outdated(study: Study, layout: Layout, jobs: list[Job], earlier: Earlier) -
     return outdated
 
 
-def _to_run(layout: Layout, jobs: list[Job], outdated: Collection[str] = ()) -> list[Job]:
+def _to_run(layout: Layout, jobs: list[Job], outdated: Collection[str]) -> list[Job]:
     """What was not done yet, failed or is outdated, and all that waits for it."""
     again: dict[str, Job] = {}
     for job in jobs:
@@ -328,11 +328,8 @@ def _stop(process: "subprocess.Popen[bytes]", engine: Engine) -> None:
 
 def _command(layout: Layout, engine: Engine) -> list[str]:
     options = ["-s", str(HERE / "workflow.smk"), "--directory", str(layout.folder)]
-    options += [
-        "--config",
-        f"python={sys.executable}",
-        f"watch={os.getpid()}@{started_at(os.getpid())}" if engine.profile is None else "watch=none",
-    ]
+    watch = f"{os.getpid()}@{started_at(os.getpid())}" if engine.profile is None else "none"
+    options += ["--config", f"python={sys.executable}", f"watch={watch}"]
     options += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "--nolock", "--scheduler", "greedy", "--nocolor"]
     if engine.profile is None:
         gpus = ["--resources", f"gpu={engine.local_gpus}"] if engine.local_gpus else []

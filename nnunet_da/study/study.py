@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nnunet_da.datasets import read_json
+from nnunet_da.datasets import id_of, read_json
 from nnunet_da.errors import UserError
 from nnunet_da.presets import load_preset
 from nnunet_da.study.arms import Arm
@@ -72,10 +72,8 @@ class Study:
         """Datasets in which several targets are merged, one after the other; the last holds all. None where no arm trains on them."""
         if not any(arm.kind in ("oracle", "joint") for arm in self.arms):
             return []
-        steps = len(self.targets) - 1
-        return [f"Dataset{ORACLE_ID - 1 - step:03d}_{TARGET_LABELS}{step}" for step in range(steps - 1)] + (
-            [f"Dataset{ORACLE_ID}_{TARGET_LABELS}"] if steps else []
-        )
+        names = [f"Dataset{ORACLE_ID - 1 - step:03d}_{TARGET_LABELS}{step}" for step in range(len(self.targets) - 2)]
+        return [*names, f"Dataset{ORACLE_ID}_{TARGET_LABELS}"] if len(self.targets) > 1 else []
 
     @property
     def labelled_target(self) -> str:
@@ -145,11 +143,6 @@ class Study:
         runs = [{"arm": arm.name, "seed": run.seed, "fold": run.fold, "trained": trained.as_posix()} for arm, run, trained in pairs]
         presets = {name: dataclasses.asdict(load_preset(name)) for name in self.presets}
         return {**json.loads(json.dumps({**dataclasses.asdict(self), "presets": presets})), "runs": runs}
-
-
-def id_of(dataset: str) -> int:
-    """The number in `DatasetXXX_NAME`."""
-    return int(dataset.removeprefix("Dataset").split("_", 1)[0])
 
 
 def read_resolved(layout: Layout) -> Study:

@@ -8,10 +8,10 @@ from nnunet_da.errors import UserError
 
 TAG = "tag:yaml.org,2002:"
 # as most people write them: YAML 1.1 takes on, off, yes and no for booleans, 010 for 8, 1:30 for 90 and 1e-3 for a text
-CORE = {
-    "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), "tTfF"),
-    "int": (re.compile(r"[-+]?[0-9]+"), "-+0123456789"),
-    "float": (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), "-+.0123456789"),
+CORE = {  # name -> pattern, first letters
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+", "-+0123456789"),
+    "float": (r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
 }
 
 
@@ -40,7 +40,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     for name, (pattern, letters) in CORE.items():
-        Loader.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern.pattern})\Z"), list(letters))
+        Loader.add_implicit_resolver(TAG + name, re.compile(rf"(?:{pattern})\Z"), list(letters))
     Loader.add_constructor(f"{TAG}int", lambda loader, node: int(loader.construct_scalar(node)))
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader)

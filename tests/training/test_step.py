@@ -183,6 +183,11 @@ def losses_by_hand(trainer, network, heads, batch, align_at, pooling):
     return losses, features
 
 
+def biases_taken_out_again(network):
+    """Names of biases right before a norm: the gradient is 0 but for rounding, which differs between processors."""
+    return {f"{name}.conv.bias" for name, module in network.named_modules() if hasattr(module, "conv") and hasattr(module, "norm")}
+
+
 @pytest.mark.parametrize(("align_at", "pooling"), PLACES)
 @pytest.mark.parametrize(
     "plans", [STOCK, pytest.param(RESENC, marks=pytest.mark.slow), pytest.param(TRANSUNET, marks=pytest.mark.slow), "batch_norm"]
@@ -205,8 +210,10 @@ def test_every_weight_receives_its_gradient_wherever_features_are_aligned(make_t
     }
     received = [torch.zeros_like(p) if p.grad is None else p.grad for p in trainer.network.parameters()]
     scale = torch.cat([gradient.flatten() for gradient in received]).norm()
+    cancelled = biases_taken_out_again(network)
     for (name, _), gradient, *parts in zip(network.named_parameters(), received, *(g[:-1] for g in gradients.values()), strict=True):
-        assert (gradient - sum(parts)).norm() < 5e-4 * max(gradient.norm(), 1e-2 * scale), name
+        size = scale if name in cancelled else max(gradient.norm(), 1e-2 * scale)
+        assert (gradient - sum(parts)).norm() < 5e-4 * size, name
     for term, loss in losses.items():
         assert_close(torch.tensor(numbers[f"loss_{term}"]), loss.detach(), rtol=1e-4, atol=1e-5)
         assert numbers[f"gradient_{term}"] == pytest.approx(gradients[term][-1].norm().item(), rel=2e-3), term

@@ -116,7 +116,11 @@ def probe_rows(study: Study, options: argparse.Namespace) -> Iterator[dict[str, 
     for run in study.runs:
         features = study.attempt(f"features of {name_of(run)}", lambda run=run: run_features(run, cases[0] + cases[1], options))
         if features is not None:
-            yield keys_of(run) | probes(features, [len(part) for part in cases], every, covariates, options, study, name_of(run))
+            yield (
+                keys_of(run)
+                | {"spread": spread_of(features)}
+                | probes(features, [len(part) for part in cases], every, covariates, options, study, name_of(run))
+            )
 
 
 def run_features(run: dict[str, Any], cases: list[Any], options: argparse.Namespace) -> NDArray[np.float32]:
@@ -133,6 +137,11 @@ def run_features(run: dict[str, Any], cases: list[Any], options: argparse.Namesp
     patch_size = trained.configuration["patch_size"]
     chosen = {"patches": options.patches, "alignment": alignment, "seed": options.seed, "device": device}
     return case_features({"run": network}, read_scans(trained, cases), patch_size, **chosen)["run"]
+
+
+def spread_of(features: NDArray[np.float32]) -> float:
+    """How far scans lie from their mean, as a share of their size: a classifier of raw features sees little of a small one."""
+    return float(np.linalg.norm(features - features.mean(axis=0), axis=1).mean() / np.linalg.norm(features, axis=1).mean())
 
 
 def probes(
@@ -259,7 +268,8 @@ def report(study: Study, found: dict[str, list[dict[str, Any]]], options: argpar
         f"`{command}`, study `{study.folder.name}`, {versions}, {time.strftime('%Y-%m-%d')}.",
         f"## What the features tell ({options.align_at}, {options.pooling})",
         "AUC of the site, over test scans of both centres; sex by AUC, numbers by rank correlation, both within their centre, with R2 in"
-        " brackets. A score in italics is inside its permutation interval: not shown to be told. Runs of an arm beside each other.",
+        " brackets. A score in italics is inside its permutation interval: not shown to be told. Spread is how far scans lie from their"
+        " mean, as a share of their size. Runs of an arm beside each other.",
         markdown(*probe_table(found["probes"])),
         "## Which term acted",
         "Median gradient where features are aligned, as a multiple of the supervised loss's, second half of the training.",
@@ -280,11 +290,12 @@ def markdown(heads: Sequence[str], lines: list[list[str]]) -> str:
 
 def probe_table(rows: list[dict[str, Any]]) -> Table:
     """One line per arm, a cell per probe with all its runs."""
-    names = list(dict.fromkeys(key for row in rows for key in row if key not in ("arm", "seed", "fold")))
+    names = list(dict.fromkeys(key for row in rows for key in row if key not in ("arm", "seed", "fold", "spread")))
     lines = []
     for arm, group in _by_arm(rows):
         lines.append([arm, *(", ".join(_score(row[name]) for row in group if name in row) for name in names)])
-    return ["arm", *names], lines
+        lines[-1].append(", ".join(f"{row['spread']:.1%}" for row in group))
+    return ["arm", *names, "spread"], lines
 
 
 def _score(result: dict[str, Any]) -> str:

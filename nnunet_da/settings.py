@@ -25,6 +25,7 @@ class AdaptationSettings:
         w_mmd: weight of the squared maximum mean discrepancy.
         grl_schedule: reversal strength over training, constant or rising as in Ganin & Lempitsky 2015.
         grl_lambda_max: reversal strength at the end of training.
+        classifier_input: what the domain classifier sees: the pooled features as they are, or each on the scale of its own variation.
         mmd_bandwidths: kernel widths as printed in the paper, or the ladder of deep adaptation networks.
         align_at: the features that are aligned: bottleneck, an earlier stage of the encoder (the second), or the decoder's output.
         pooling: what of them enters the alignment: their spatial mean, mean and standard deviation, or a mean within each predicted class.
@@ -61,6 +62,7 @@ class AdaptationSettings:
     w_mmd: float = 0.1
     grl_schedule: Literal["constant", "ganin"] = "constant"
     grl_lambda_max: float = 1.0
+    classifier_input: Literal["raw", "standardised"] = "raw"
     mmd_bandwidths: Literal["paper", "dan"] = "paper"
     align_at: Literal["bottleneck", "encoder", "output"] = "bottleneck"
     pooling: Literal["mean", "mean_std", "class_mean"] = "mean"

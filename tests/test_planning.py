@@ -70,6 +70,18 @@ def test_every_preset_is_valid_and_says_what_it_is(name):
         assert not settings.deep_supervision
 
 
+@pytest.mark.parametrize("name", [name for name in preset_names() if name.startswith("uda")])
+def test_uda_presets_have_the_weights_that_were_measured(name):
+    settings = settings_from_dict(load_preset(name).settings)
+    assert (settings.classifier_input, settings.w_adv, settings.w_mmd) == ("standardised", 0.001, 0.002)
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if name.startswith("pf_daformer")])
+def test_pf_daformer_presets_keep_the_papers_classifier_and_weights(name):
+    settings = settings_from_dict(load_preset(name).settings)
+    assert (settings.classifier_input, settings.w_adv, settings.w_mmd) == ("raw", 0.1, 0.1)
+
+
 def test_issue_presets_are_there():
     pf_daformer = {"pf_daformer", "pf_daformer_paper", "pf_daformer_small", "pf_daformer_demo", "pf_daformer_finetune"}
     uda = {"uda", "uda_resenc", "uda_finetune", "uda_small", "uda_small_bn"}

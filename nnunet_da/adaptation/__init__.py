@@ -7,9 +7,11 @@ from nnunet_da.adaptation.gradient_reversal import ganin_strength, gradient_reve
 from nnunet_da.adaptation.histogram_matching import intensity_quantiles, match_histogram
 from nnunet_da.adaptation.mmd import mmd
 from nnunet_da.adaptation.pooling import pool_features
+from nnunet_da.adaptation.standardisation import RunningStandardisation
 
 __all__ = [
     "DomainClassifier",
+    "RunningStandardisation",
     "domain_accuracy",
     "domain_loss",
     "ganin_strength",

@@ -89,7 +89,7 @@ class Diagnosis:
         """What it all means, one sentence each."""
         weights = {share.term: self.run.weight(share.term) for share in self.shares}
         after = self.probes.get(AFTER)
-        classifier = classifier_finding(self.curves, None if after is None else not after.at_chance)
+        classifier = classifier_finding(self.curves, None if after is None else not after.at_chance, self.run.settings)
         told = [*_probe_findings(self.probes), *_covariate_findings(self.covariates), *gradient_findings(self.shares, weights)]
         return told + ([classifier] if classifier else [])
 

@@ -1,7 +1,9 @@
 """Which term acted: the share of each weighted term in the gradient at the features that are aligned, from the curves of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,16 +95,17 @@ def late_accuracy(curves: pd.DataFrame) -> float | None:
     return None if accuracy.empty else float(accuracy.iloc[len(accuracy) // 2 :].mean())
 
 
-def classifier_finding(curves: pd.DataFrame, still_told_apart: bool | None) -> str | None:
-    """What the domain classifier's accuracy means; None where there is no classifier.
+def classifier_finding(curves: pd.DataFrame, still_told_apart: bool | None, settings: Mapping[str, Any]) -> str | None:
+    """What the domain classifier's accuracy means; None where there is no classifier, or one that a weight of 0 never trained.
 
     Chance has two readings, success and a classifier that learned nothing, and accuracy cannot tell them apart; the probe can.
 
     Args:
         still_told_apart: whether the held-out probe told the domains apart afterwards, None where it was not assessed.
+        settings: of the run.
     """
     late = late_accuracy(curves)
-    if late is None:
+    if late is None or not settings["w_adv"]:
         return None
     if late > SURE:
         return f"The domain classifier is nearly always right ({late:.2f}): the encoder does not hide the domain from it."
@@ -112,5 +115,7 @@ def classifier_finding(curves: pd.DataFrame, still_told_apart: bool | None) -> s
     if still_told_apart is None:
         return f"{opening}: either the features hide the domain or the classifier is too weak; without the probe this stays open."
     if still_told_apart:
-        return f"{opening}, yet the probe tells the held-out domains apart: the classifier was too weak, try a higher head_lr."
+        raw = settings["classifier_input"] == "raw"
+        remedy = f"classifier_input=standardised with w_adv={settings['w_adv'] / 100:g}" if raw else "a higher head_lr or a longer training"
+        return f"{opening}, yet the probe tells the held-out domains apart: the classifier was too weak, try {remedy}."
     return f"{opening} and so does the probe on held-out cases: nothing contradicts alignment, few cases prove none."

@@ -18,8 +18,9 @@ PLACES = {"bottleneck": "the encoder's output", "encoder": "the encoder's second
 SOURCE_ONLY = "SourceOnly"  # a source-only trainer is named nnUNetTrainer_<family>_SourceOnly
 # settings that a source-only run ignores: they may differ between two comparable runs
 IGNORED_BY_SOURCE_ONLY = {
-    "target_datasets", "preset", "grl_schedule", "grl_lambda_max", "mmd_bandwidths", "align_at", "pooling", "mask_padding", "head_lr",
-    "save_every", "target_score_batches", "shuffle_domains", "restyle_probability", "fourier_window", "fourier_mix", "l2_weight",
+    "target_datasets", "preset", "grl_schedule", "grl_lambda_max", "classifier_input", "mmd_bandwidths", "align_at", "pooling",
+    "mask_padding", "head_lr", "save_every", "target_score_batches", "shuffle_domains", "restyle_probability", "fourier_window",
+    "fourier_mix", "l2_weight",
 }  # fmt: skip
 
 

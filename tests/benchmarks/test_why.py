@@ -73,6 +73,11 @@ def run_main(why, monkeypatch, capsys, *arguments: object) -> str:
     return capsys.readouterr().out
 
 
+def test_spread_by_hand(why):
+    assert why.spread_of(np.array([[3.0, 4.0], [3.0, 4.0]])) == 0
+    assert why.spread_of(np.array([[9.0, 0.0], [11.0, 0.0]])) == pytest.approx(0.1)
+
+
 def test_slope_by_hand(why):
     true, predicted = np.array([80.0, 90, 100, 110, NAN]), np.array([90.0, 95, 100, 105, 1])
     found = why.slope(true, predicted)
@@ -116,8 +121,11 @@ def test_no_study_is_refused(why, tmp_path, study):
 
 def test_scores_inside_chance_are_set_apart(why):
     told, not_told = {"score": 0.9, "null_high": 0.7, "r2": None}, {"score": 0.31, "null_high": 0.4, "r2": 0.05}
-    rows = [{"arm": "a", "seed": seed, "fold": 0, "domain": told, "age": not_told} for seed in (0, 1)]
-    assert why.probe_table(rows) == (["arm", "domain", "age"], [["a", "0.90, 0.90", "*0.31 (0.05)*, *0.31 (0.05)*"]])
+    rows = [{"arm": "a", "seed": seed, "fold": 0, "spread": 0.05 + seed, "domain": told, "age": not_told} for seed in (0, 1)]
+    assert why.probe_table(rows) == (
+        ["arm", "domain", "age", "spread"],
+        [["a", "0.90, 0.90", "*0.31 (0.05)*, *0.31 (0.05)*", "5.0%, 105.0%"]],
+    )
 
 
 @pytest.mark.slow
@@ -141,6 +149,6 @@ def test_networks_are_probed_on_scans_of_both_centres(why, centres_copy, make_tr
     for place in ("bottleneck", "output"):
         text = run_main(why, monkeypatch, capsys, centres_copy, "--permutations", 20, "--patches", 2, "--align-at", place)
         (line,) = (line for line in text.splitlines() if line.startswith("| both |"))
-        assert line.count("|") == 5, text
-        assert "| arm | domain | sex | age_years |" in text
+        assert line.count("|") == 6, text
+        assert "| arm | domain | sex | age_years | spread |" in text
         assert f"({place}, mean_std)" in text

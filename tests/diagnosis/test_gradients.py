@@ -17,6 +17,9 @@ def test_shares_of_the_second_half_worked_by_hand():
     assert (adv.ratio, mmd.ratio) == pytest.approx((1, 2))
 
 
+RAW = {"classifier_input": "raw", "w_adv": 0.1}
+
+
 def findings(mmd, weight=0.1):
     return " ".join(gradient_findings(gradient_shares(curves(gradient_seg=[1, 1], gradient_mmd=[mmd, mmd])), {"mmd": weight}))
 
@@ -33,12 +36,18 @@ def test_findings_say_what_to_do():
 
 def test_chance_of_the_classifier_is_read_with_care():
     chance, sure, middle = (curves(domain_accuracy=[0.9, value, value]) for value in (0.51, 0.99, 0.7))
-    assert "without the probe" in classifier_finding(chance, None)
-    assert "too weak" in classifier_finding(chance, True)
-    assert "nothing contradicts alignment" in classifier_finding(chance, False)
-    assert "nearly always right" in classifier_finding(sure, None)
-    assert "in balance" in classifier_finding(middle, None)
-    assert classifier_finding(curves(gradient_seg=[1]), None) is None
+    assert "without the probe" in classifier_finding(chance, None, RAW)
+    assert "nothing contradicts alignment" in classifier_finding(chance, False, RAW)
+    assert "nearly always right" in classifier_finding(sure, None, RAW)
+    assert "in balance" in classifier_finding(middle, None, RAW)
+    assert classifier_finding(curves(gradient_seg=[1]), None, RAW) is None
+
+
+def test_a_weak_classifier_gets_the_advice_of_its_own_settings():
+    chance = curves(domain_accuracy=[0.9, 0.51, 0.51])
+    assert "too weak, try classifier_input=standardised with w_adv=0.001." in classifier_finding(chance, True, RAW)
+    assert "too weak, try a higher head_lr" in classifier_finding(chance, True, RAW | {"classifier_input": "standardised"})
+    assert classifier_finding(chance, True, RAW | {"w_adv": 0.0}) is None
 
 
 def test_a_source_only_run_and_an_empty_table():

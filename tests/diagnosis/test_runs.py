@@ -49,6 +49,7 @@ def test_alignment_settings_may_differ(runs, edit_checkpoint):
     edit_checkpoint(runs["source_only"], setting("target_datasets", {}))
     for name, value in {
         "shuffle_domains": True,
+        "classifier_input": "standardised",
         "restyle_probability": 0.1,
         "fourier_window": 0.2,
         "fourier_mix": 0.3,

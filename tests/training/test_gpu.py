@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from nnunet_da.adaptation import RunningStandardisation
+
 compiling = runpy.run_path(str(Path(__file__).with_name("test_compile.py")))
 ARMS = [("nnUNetTrainer_UDA_GRL_MMD", "UDAPlans"), ("nnUNetTrainer_PFDAformer", "PFDAformerDemoPlans")]
 
@@ -59,7 +61,8 @@ def on_gpu(make_trainer, monkeypatch):
         gpu.initialize()
         gpu._bare_network().load_state_dict(cpu.network.state_dict())
         gpu.heads.load_state_dict(cpu.heads.state_dict())
-        cpu.heads.eval(), gpu.heads.eval()  # dropout masks differ between devices
+        for head in (*cpu.heads.values(), *gpu.heads.values()):
+            head.train(isinstance(head, RunningStandardisation))  # dropout masks differ between devices
         return gpu, cpu, next(cpu.get_dataloaders()[0])
 
     return make

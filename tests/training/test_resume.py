@@ -123,6 +123,17 @@ def test_a_crash_within_an_epoch_leaves_no_trace(begin, unbroken, monkeypatch, n
     assert_same(resumed, unbroken(name, plans))
 
 
+def test_running_statistics_of_the_classifier_go_on(begin, tmp_path, monkeypatch):
+    settings = {"name": "nnUNetTrainer_UDA_GRL", "plans": STOCK, "classifier_input": "standardised"}
+    with pytest.raises(KeyboardInterrupt):
+        trained(interrupt(begin(**settings), "train_step", 4, crash))
+    resumed = trained(begin(**settings, resume=True))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "unbroken"))
+    unbroken = trained(begin(**settings))
+    assert unbroken.heads["standardisation"].batches == unbroken.steps_done > 4
+    assert_same(resumed, everything(unbroken))
+
+
 @pytest.mark.parametrize(
     ("method", "calls", "steps"), [("train_step", 4, 5), ("validation_step", 3, 6)], ids=["in training", "in validation"]
 )

@@ -19,7 +19,7 @@ ARMS = [(f"nnUNetTrainer_PFDAformer{suffix}", TRANSUNET, TERMS[suffix]) for suff
     for plans in (STOCK, RESENC, TRANSUNET)
     for suffix in ("_GRL", "_MMD", "_GRL_MMD", "_SourceOnly")
 ]
-WEIGHTS = {"w_adv": 0.7, "w_mmd": 0.4, "grl_lambda_max": 0.6, "clip_grad_norm": None}
+WEIGHTS = {"w_adv": 0.7, "w_mmd": 0.4, "grl_lambda_max": 0.6, "clip_grad_norm": None, "classifier_input": "raw"}
 
 
 def encoder_gradient(network, scalar):
@@ -106,6 +106,34 @@ def test_head_learns_with_the_plain_gradient(make_trainer):
     expected = torch.autograd.grad(WEIGHTS["w_adv"] * loss, list(heads.parameters()))
     for parameter, gradient in zip(trainer.heads.parameters(), expected, strict=True):
         assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_classifier_sees_features_on_the_scale_of_their_variation(make_trainer):
+    """In a first step that of its batch. The encoder receives the reversed gradient through the division, not through the statistics."""
+    trainer = make_trainer("nnUNetTrainer_UDA_GRL", STOCK, **(WEIGHTS | {"classifier_input": "standardised"}))
+    batch = next(trainer.get_dataloaders()[0])
+    trainer.heads["domain_classifier"].eval()  # no dropout
+    network, heads = copy.deepcopy(trainer.network), copy.deepcopy(trainer.heads)
+    numbers = trainer.train_step(copy.deepcopy(batch))
+    received = torch.cat([parameter.grad.flatten() for parameter in trainer.network.encoder.parameters()])
+
+    channels, n = trainer.num_input_channels, len(batch["data"])
+    skips = network.encoder(torch.cat([batch["data"], batch["data_target"]])[:, :channels])
+    features, supervised = skips[-1], trainer.loss(network.decoder([skip[:n] for skip in skips]), batch["target"])
+    drawn_alike = round(n * (1 - trainer.oversample_foreground_percent))
+    source = pooled_by_hand(features[:drawn_alike], batch["data"][:drawn_alike, channels:])
+    both = torch.cat([source, pooled_by_hand(features[n:], batch["data_target"][:, channels:])])
+    deviation = both.std(0, correction=0).detach()
+    seen = (both - both.mean(0).detach()) / deviation.clamp(min=0.1 * deviation.mean().item())
+    guesses, truths = heads["domain_classifier"](seen), torch.tensor([0] * drawn_alike + [1] * (len(both) - drawn_alike))
+    weight = torch.tensor([0.5 / drawn_alike, 0.5 / (len(both) - drawn_alike)])
+    loss = (functional.cross_entropy(guesses, truths, reduction="none") * weight[truths]).sum()
+    reversed_loss = -WEIGHTS["w_adv"] * WEIGHTS["grl_lambda_max"] * loss
+    adversarial = encoder_gradient(network, reversed_loss)
+    assert numbers["loss_adv"] == pytest.approx(loss.item(), rel=1e-3)
+    assert (received - adversarial - encoder_gradient(network, supervised)).norm() < 1e-2 * received.norm()
+    assert adversarial.norm() > 0.1 * received.norm(), "it could vanish or change its sign unnoticed"
+    assert_close(trainer.heads["standardisation"].mean, both.mean(0).detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_source_only_equals_the_stock_trainer_bitwise(make_trainer, two_centres):

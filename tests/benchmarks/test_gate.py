@@ -157,7 +157,7 @@ def test_a_gate_in_miniature_goes_on_where_it_was_killed(tmp_path):
     assert "holds a gate with epochs = 2, got 3" in other.stderr
 
     (model,) = (tmp_path / "work" / "nnUNet_results").glob("*/*/fold_0/checkpoint_final.pth")
-    finer = [*command[:2], "--pretrained", model, *command[2:-4], "--pixel-mm", "4.5", "--work", tmp_path / "finer"]
+    finer = [*command[:2], "--pretrained", model, *command[2:-4], "--work", tmp_path / "finer"]
     found = subprocess.run(finer, check=True, capture_output=True, text=True).stdout
     assert "--pretrained CHECKPOINT" in found
-    assert f"pretrained weights from file :  {model}" in (tmp_path / "finer" / "logs" / "train.log").read_text()
+    assert f"pretrained weights from file  {model} " in (tmp_path / "finer" / "logs" / "train.log").read_text()

@@ -116,12 +116,13 @@ def prepare(gate: Gate) -> None:
     """Folders, and the options that they are for.
 
     Raises:
-        UserError: the folder holds the results of other options.
+        UserError: the folder holds the results of other options, or there is no checkpoint to start from.
     """
+    if gate.options.pretrained and not Path(gate.options.pretrained).is_file():
+        raise UserError(f"--pretrained must be a checkpoint of another gate, {gate.options.pretrained} is no file: name one")
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "logs"):
         (gate.work / name).mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in vars(gate.options).items() if name not in ("work", "output", "threads", "sets")}
-    kept["pretrained"] = str(kept["pretrained"] or "")
     file = gate.work / "gate_options.json"
     before = json.loads(file.read_text()) if file.is_file() else kept
     if before != kept:
@@ -170,8 +171,8 @@ def train(gate: Gate) -> None:
         return
     _say(f"train {gate.options.epochs} epochs by nnUNetv2_train: {gate.work / 'logs' / 'train.log'}")
     names = (gate.dataset(SOURCE), CONFIGURATION, FOLD, "-tr", gate.options.trainer, "-p", gate.plans)
-    fresh = gate.options.pretrained and not list(gate.trained.glob("checkpoint_*.pth"))
-    start = ("-pretrained_weights", str(gate.options.pretrained.absolute())) if fresh else ("--c",)
+    begun = any(gate.trained.glob("checkpoint_*.pth"))
+    start = ("-pretrained_weights", gate.options.pretrained) if gate.options.pretrained and not begun else ("--c",)
     _stock(gate, "train", "nnUNetv2_train", *names, "-device", "cpu", *start)
 
 
@@ -235,12 +236,13 @@ def report(gate: Gate, scores: dict[str, dict[str, list[float]]], seconds: float
 
 def _arguments(options: argparse.Namespace) -> str:
     """The call without the folders of this machine."""
-    unsaid = {"sets": set(options.sets) >= set(test_centres()) - {CONTROL}, "pretrained": not options.pretrained}
-    skipped = {"work", "output", *(name for name, is_default in unsaid.items() if is_default)}
+    said = {name: value for name, value in vars(options).items() if name not in ("work", "output")}
+    if set(options.sets) >= set(test_centres()) - {CONTROL}:
+        del said["sets"]
+    said["pretrained"] = options.pretrained and "CHECKPOINT"
     parts = []
-    for name, value in vars(options).items():
-        if name not in skipped:
-            value = "CHECKPOINT" if name == "pretrained" else value
+    for name, value in said.items():
+        if value != "":
             parts += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     return shlex.join(parts)
 
@@ -279,7 +281,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of scans and training")
     parser.add_argument("--preset", default="uda_small", help="with a network of its own, for --patch-size")
     parser.add_argument("--trainer", default="nnUNetTrainer_UDA_SourceOnly")
-    parser.add_argument("--pretrained", type=Path, help="checkpoint of a gate of larger voxels to start from")
+    parser.add_argument("--pretrained", default="", help="checkpoint of a gate of larger voxels to start from")
     parser.add_argument("--sets", nargs="+", choices=every, default=every, help="test sets beside source and control")
     parser.add_argument("--work", type=Path, help="keeps everything and goes on there; default: a temporary folder")
     parser.add_argument("--output", type=Path, help="Markdown file; numbers beside it in JSON")

@@ -116,11 +116,8 @@ def probe_rows(study: Study, options: argparse.Namespace) -> Iterator[dict[str, 
     for run in study.runs:
         features = study.attempt(f"features of {name_of(run)}", lambda run=run: run_features(run, cases[0] + cases[1], options))
         if features is not None:
-            yield (
-                keys_of(run)
-                | {"spread": spread_of(features)}
-                | probes(features, [len(part) for part in cases], every, covariates, options, study, name_of(run))
-            )
+            found = probes(features, [len(part) for part in cases], every, covariates, options, study, name_of(run))
+            yield keys_of(run) | {"spread": spread_of(features)} | found
 
 
 def run_features(run: dict[str, Any], cases: list[Any], options: argparse.Namespace) -> NDArray[np.float32]:
@@ -293,8 +290,8 @@ def probe_table(rows: list[dict[str, Any]]) -> Table:
     names = list(dict.fromkeys(key for row in rows for key in row if key not in ("arm", "seed", "fold", "spread")))
     lines = []
     for arm, group in _by_arm(rows):
-        lines.append([arm, *(", ".join(_score(row[name]) for row in group if name in row) for name in names)])
-        lines[-1].append(", ".join(f"{row['spread']:.1%}" for row in group))
+        scores = (", ".join(_score(row[name]) for row in group if name in row) for name in names)
+        lines.append([arm, *scores, ", ".join(f"{row['spread']:.1%}" for row in group)])
     return ["arm", *names, "spread"], lines
 
 

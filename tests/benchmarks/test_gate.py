@@ -160,4 +160,5 @@ def test_a_gate_in_miniature_goes_on_where_it_was_killed(tmp_path):
     finer = [*command[:2], "--pretrained", model, *command[2:-4], "--work", tmp_path / "finer"]
     found = subprocess.run(finer, check=True, capture_output=True, text=True).stdout
     assert "--pretrained CHECKPOINT" in found
+    assert "--pretrained" not in text
     assert f"pretrained weights from file  {model} " in (tmp_path / "finer" / "logs" / "train.log").read_text()

@@ -4,6 +4,8 @@ import pytest
 from nnunet_da.diagnosis.gradients import classifier_finding, gradient_findings, gradient_shares, read_curves
 from nnunet_da.errors import UserError
 
+RAW = {"classifier_input": "raw", "w_adv": 0.1}
+
 
 def curves(**terms):
     rows = [(epoch, term, value) for term, values in terms.items() for epoch, value in enumerate(values)]
@@ -15,9 +17,6 @@ def test_shares_of_the_second_half_worked_by_hand():
     seg, adv, mmd = gradient_shares(table)
     assert (seg.share, adv.share, mmd.share) == pytest.approx((0.25, 0.25, 0.5))
     assert (adv.ratio, mmd.ratio) == pytest.approx((1, 2))
-
-
-RAW = {"classifier_input": "raw", "w_adv": 0.1}
 
 
 def findings(mmd, weight=0.1):

@@ -133,6 +133,15 @@ def test_old_people_come_with_their_joints_or_their_cortex(gate):
 # --- a whole run
 
 
+def test_weights_to_start_from_must_be_there(tmp_path):
+    script = paths.PACKAGE_DIR.parent / "benchmarks" / "gate.py"
+    command = [sys.executable, script, "--pretrained", tmp_path / "gone.pth", "--work", tmp_path / "work"]
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert refused.returncode
+    assert refused.stderr.startswith("error: --pretrained must be a checkpoint of another gate")
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.mark.slow
 def test_a_gate_in_miniature_goes_on_where_it_was_killed(tmp_path):
     script = paths.PACKAGE_DIR.parent / "benchmarks" / "gate.py"

@@ -1,8 +1,9 @@
 """The gate before any study: on which differences of the phantom's centres does a network trained on the source lose at all?
 
-A stock nnU-Net is trained on phantom scans of Tulane by stock nnUNetv2_train, and tested on scans that differ from them in one factor, on
-the centres as they differ at severity 1 and 2, and on a second sample of Tulane, which must lose nothing. Scanner, readers and
-positioning change with Tulane's people staying; `joint` and `cortex` come with Rochester's older people, since young ones show neither.
+A small U-Net of nnU-Net's own (--preset) is trained on phantom scans of Tulane by stock nnUNetv2_train, and tested on scans that differ
+from them in one factor, on the centres as they differ at severity 1 and 2, and on a second sample of Tulane, which must lose nothing.
+Scanner, readers and positioning change with Tulane's people staying; `joint` and `cortex` come with Rochester's older people, since young
+ones show neither.
 What has been done is kept in --work: a second call goes on where the first one stopped, inside a training at its last epoch.
 
 usage: python benchmarks/gate.py --pixel-mm 4 --slice-scale 2 --patch-size 32 40 40 --epochs 50 --iterations 20 --train 32 --test 12
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from gate_table import METRICS, markdown, row
 
 from nnunet_da.errors import CheckFailed, UserError
@@ -209,11 +211,19 @@ def evaluate(gate: Gate) -> dict[str, dict[str, list[float]]]:
     return scores
 
 
+def learning(gate: Gate) -> list[float]:
+    """Dice on nnU-Net's validation patches, its mean over each quarter of the epochs: has the training come to rest?"""
+    import torch
+
+    dice = torch.load(gate.trained / "checkpoint_final.pth", map_location="cpu", weights_only=False)["logging"]["mean_fg_dice"]
+    return [float(quarter.mean()) for quarter in np.array_split(np.asarray(dice, float), 4) if len(quarter)]
+
+
 def report(gate: Gate, scores: dict[str, dict[str, list[float]]], seconds: float) -> None:
     """Print the table, and write it beside its numbers."""
     rows = [row(name, scores[name], scores[SOURCE]) for name in (SOURCE, *gate.sets)]
     versions = versions_of("torch", "nnunetv2", "numpy")
-    options = gate.options
+    options, quarters = gate.options, learning(gate)
     command = f"python benchmarks/gate.py {_arguments(options)}"
     text = "\n\n".join(
         [
@@ -223,14 +233,15 @@ def report(gate: Gate, scores: dict[str, dict[str, list[float]]], seconds: float
             f"{options.trainer} of preset {options.preset}, {options.epochs} epochs of {options.iterations} iterations on"
             f" {options.train} scans of Tulane by stock nnU-Net; {options.test} other scans per test set. Single factors are those of"
             f" severity {HARD}, with Tulane's people; population, joint and cortex come with Rochester's."
-            f" label_protocol is drawn by other rules, which no method without labels can know; {SAME_RULES} leaves it out.",
+            f" label_protocol is drawn by other rules, which no method without labels can know; {SAME_RULES} leaves it out."
+            f" Dice on validation patches in each quarter of the training: {', '.join(f'{dice:.4f}' for dice in quarters)}.",
             markdown(rows, SOURCE),
         ]
     )
     print(text)
     if options.output:
         write_whole(options.output, text + "\n")
-        content = {"command": command, "versions": versions, "rows": rows, "scores": scores}
+        content = {"command": command, "versions": versions, "validation_dice_by_quarter": quarters, "rows": rows, "scores": scores}
         write_whole(options.output.with_suffix(".json"), json.dumps(plain_values(content), indent=1) + "\n")
 
 

@@ -157,6 +157,8 @@ def test_a_gate_in_miniature_goes_on_where_it_was_killed(tmp_path):
     assert "/" not in content["command"].removeprefix("python benchmarks/gate.py")
     text = (tmp_path / "gate.md").read_text()
     assert "**not reached**" in text
+    first, second = content["validation_dice_by_quarter"]  # two epochs
+    assert f"in each quarter of the training: {first:.4f}, {second:.4f}." in text
     before = (tmp_path / "work" / "logs" / "train.log").read_text()
     again = subprocess.run(command, check=True, capture_output=True, text=True)
     assert (tmp_path / "work" / "logs" / "train.log").read_text() == before

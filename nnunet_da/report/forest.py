@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from nnunet_da.evaluation.statistics import direction
@@ -100,6 +101,7 @@ def _frame(axes: Axes, rows: pd.DataFrame, metric: str, margin: float | None) ->
     if margin is not None:
         axes.axvline(margin, color="#B42318", linewidth=1.2, linestyle="--", zorder=1)
     axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # more numbers of three decimals run into each other
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [_in_two_lines(arm) for arm in rows["arm"]], linespacing=0.95)
     axes.grid(axis="y", visible=False)

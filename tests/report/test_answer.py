@@ -1,5 +1,6 @@
 """The answer of a study: read, refused, and shown first on the page."""
 
+import itertools
 import json
 import math
 import re
@@ -10,11 +11,13 @@ import pandas as pd
 import pytest
 
 from nnunet_da.errors import UserError
+from nnunet_da.report import forest
 from nnunet_da.report.answer import ANSWER_FILE, COST_FILE, NOTES_FILE, read_answer, read_cost, read_notes
 from nnunet_da.report.answer_cards import cards
 from nnunet_da.report.answer_tables import answer_tables
 from nnunet_da.report.build import write_report
 from nnunet_da.report.forest import forest_plots
+from nnunet_da.report.pictures import to_picture
 from nnunet_da.report.study import load_study
 
 TARGET = "Centre <B> & co"
@@ -175,6 +178,23 @@ def test_long_names_stay_apart_in_a_forest(answered, bare_study):
     drawn = forest_plots(loaded, loaded.answer)[0].svg.decode()
     assert "the encoder" in drawn
     assert "the output" in drawn
+
+
+def test_small_numbers_of_an_axis_stay_apart_in_a_forest(answered, bare_study, monkeypatch):
+    answered(bare_study, arms=ASD | {"both terms, on mean and standard deviation": 1.3})
+    (file,) = bare_study.rglob("study_contrasts.csv")
+    table = pd.read_csv(file)
+    table.loc[table["metric"] == "dice", ["difference", "ci_low", "ci_high"]] = [-0.0012, -0.0153, 0.0129]
+    table.to_csv(file, index=False)
+    figures = []
+    monkeypatch.setattr(forest, "to_picture", lambda figure, *_: figures.append(figure) or to_picture(figure, "drawn", ""))
+    loaded = load_study(bare_study)
+    forest_plots(loaded, loaded.answer)
+    axes = figures[-1].axes[0]
+    low, high = axes.get_xlim()
+    inside = [label.get_window_extent() for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+    assert len(inside) >= 3
+    assert all(right.x0 > left.x1 for left, right in itertools.pairwise(inside))
 
 
 def test_a_ruined_arm_does_not_flatten_the_others_in_a_forest(answered, bare_study):
